@@ -55,38 +55,43 @@ class CheckSample(Sample):
 
 
 class ProcessorTime(NamedTuple):
-    """How long a process ran, and how long it waited to run, ns."""
+    """How long a thread ran, and how long it waited to run, ns."""
 
     ran_ns: int
     waited_ns: int
 
 
-def read_processor_times(supervisor: Supervisor, names: Iterable[str]) -> dict[int, ProcessorTime]:
-    """The times of all processes of these programs, by process id; {} where the system does not
-    count them."""
+ProcessorTimes = Mapping[tuple[int, int], ProcessorTime]
+"""By process id and thread id: a process's sum would shrink whenever one of its threads ends."""
+
+
+def read_processor_times(supervisor: Supervisor, names: Iterable[str]) -> ProcessorTimes:
+    """The times of all threads of these programs; {} where the system does not count them."""
     pids = set[int]()
     for name in names:
         with suppress(NotRunning):
             pids.update(supervisor.descendant_pids(name))
-    return {pid: times for pid in pids if (times := _times_of(pid))}
+    times = {}
+    for pid in pids:
+        with suppress(OSError, ValueError):
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                ran, waited, _ = (thread / "schedstat").read_text().split()
+                times[pid, int(thread.name)] = ProcessorTime(int(ran), int(waited))
+    return times
 
 
-def _times_of(pid: int) -> ProcessorTime | None:
+def waited_share(before: ProcessorTimes, after: ProcessorTimes) -> float:
+    """Of the time in which the threads had work, the share in which they waited; 0 for none.
+
+    It covers the processes that were there all the time, and their threads that still run.
+    """
+    pids = {pid for pid, _ in before}
     ran_ns = waited_ns = 0
-    try:
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            ran, waited, _ = (thread / "schedstat").read_text().split()
-            ran_ns, waited_ns = ran_ns + int(ran), waited_ns + int(waited)
-    except (OSError, ValueError):
-        return None
-    return ProcessorTime(ran_ns, waited_ns)
-
-
-def waited_share(before: Mapping[int, ProcessorTime], after: Mapping[int, ProcessorTime]) -> float:
-    """Of the time in which the processes had work, the share in which they waited; 0 for none."""
-    both = before.keys() & after.keys()
-    ran_ns = sum(after[pid].ran_ns - before[pid].ran_ns for pid in both)
-    waited_ns = sum(after[pid].waited_ns - before[pid].waited_ns for pid in both)
+    for thread, time in after.items():
+        if thread[0] in pids:
+            then = before.get(thread, ProcessorTime(0, 0))
+            ran_ns += time.ran_ns - then.ran_ns
+            waited_ns += time.waited_ns - then.waited_ns
     return waited_ns / (ran_ns + waited_ns) if waited_ns > 0 else 0.0
 
 
@@ -165,7 +170,7 @@ class LightLoad:
         sample.waited_share = waited_share(times, self._processor_times())
         return sample
 
-    def _processor_times(self) -> dict[int, ProcessorTime]:
+    def _processor_times(self) -> ProcessorTimes:
         names = [self._stack.program_name(process) for process in self._stack.arrangement.processes]
         return read_processor_times(self._stack.supervisor, names)
 

@@ -116,9 +116,9 @@ class Heartbeat:
         now_s = perf_counter()
         if now_s - self._last_s > HEARTBEAT_S + BEHIND_MS / 1_000:
             begin_s, end_s = self._last_s - self._started_at_s, now_s - self._started_at_s
-            if self.stalls and self.stalls[-1][1] == round(begin_s, 4):
+            if self.stalls and self.stalls[-1][1] == begin_s:
                 begin_s = self.stalls.pop()[0]
-            self.stalls.append((round(begin_s, 4), round(end_s, 4)))
+            self.stalls.append((begin_s, end_s))
         self._last_s = now_s
         self._timer = self._loop.call_later(HEARTBEAT_S, self._beat)
 

@@ -434,10 +434,16 @@ def test_what_a_busy_machine_has_not_done_yet_is_not_missing() -> None:
 
 
 def test_waiting_for_a_processor_is_a_share_of_the_work() -> None:
-    before = {1: ProcessorTime(0, 5), 2: ProcessorTime(10, 0)}
-    after = {1: ProcessorTime(100, 905), 3: ProcessorTime(9, 9)}
+    before = {(1, 1): ProcessorTime(0, 5), (2, 2): ProcessorTime(10, 0)}
+    after = {(1, 1): ProcessorTime(100, 905), (3, 3): ProcessorTime(9, 9)}
     assert waited_share(before, after) == pytest.approx(0.9)
     assert waited_share(before, before) == waited_share({}, after) == 0.0
+
+
+def test_a_thread_that_ended_takes_no_time_back() -> None:
+    before = {(1, 1): ProcessorTime(5, 5), (1, 2): ProcessorTime(900, 100)}
+    after = {(1, 1): ProcessorTime(35, 15), (1, 3): ProcessorTime(60, 0)}
+    assert waited_share(before, after) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,10 @@ def judge(data: Any) -> None:
 def apply(kind: str, data: Any) -> None:
     if kind == "PostCreated":
         posts.setdefault(data["id"], {**data, "comments": {}})
-    elif kind in ("CommentCreated", "CommentUpdated") and data["postId"] in posts:
+    elif kind == "CommentUpdated" and data["postId"] in posts:
         posts[data["postId"]]["comments"][data["id"]] = data
+    elif kind == "CommentCreated" and data["postId"] in posts:  # its verdict may overtake it
+        posts[data["postId"]]["comments"].setdefault(data["id"], data)
 
 
 def hear_as_query(body: Any) -> tuple[int, Any]:

@@ -1,5 +1,6 @@
 """A tiny course's blog as a target, for the suites that run it; all its ports are free ones."""
 
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,8 +30,8 @@ def few_requests() -> Iterator[None]:
         patch.setattr("lab.conformance.runner.REQUESTS", 18)
         patch.setattr("lab.conformance.runner.REQUESTS_AFTER", 6)
         patch.setattr("lab.conformance.light_load.REQUEST_TIMEOUT_S", PATIENCE_S)
-        patch.setattr("lab.conformance.judging.LATE_SHARE", 1.0)
-        patch.setattr("lab.conformance.judging.WAITED_SHARE", 1.0)
+        patch.setattr("lab.conformance.judging.LATE_SHARE", math.inf)
+        patch.setattr("lab.conformance.judging.WAITED_SHARE", math.inf)
         yield
 
 
