@@ -1,8 +1,8 @@
 """Comments: owns the comments and their status; knows which posts exist.
 
-Asks:  nobody
-Tells: CommentCreated, CommentUpdated
-Hears: PostCreated (there is such a post), CommentModerated (may it stay?)
+Calls:     nothing
+Publishes: CommentCreated, CommentUpdated
+Consumes:  PostCreated (there is such a post), CommentModerated (may it stay?)
 """
 
 from lab.async_bus.stack import BusService, Change, program

@@ -1,8 +1,8 @@
 """Hop: owns nothing; comments pass through it on their way to the feed.
 
-Asks:  nobody
-Tells: CommentCreated, CommentUpdated
-Hears: CommentCreated, CommentUpdated (from comments, or the hop before)
+Calls:     nothing
+Publishes: CommentCreated, CommentUpdated
+Consumes:  CommentCreated, CommentUpdated (from comments, or the hop before)
 """
 
 from lab.async_bus.stack import BusService, Change, program

@@ -1,8 +1,8 @@
 """Moderation: owns the rule, and a record of every verdict.
 
-Asks:  nobody
-Tells: CommentModerated
-Hears: CommentCreated (there is a comment to judge)
+Calls:     nothing
+Publishes: CommentModerated
+Consumes:  CommentCreated (there is a comment to judge)
 """
 
 from lab.async_bus.stack import BusService, Change, program

@@ -1,8 +1,8 @@
 """Posts: owns the posts.
 
-Asks:  nobody
-Tells: PostCreated
-Hears: nothing
+Calls:     nothing
+Publishes: PostCreated
+Consumes:  nothing
 """
 
 from lab.async_bus.stack import BusService, program

@@ -1,8 +1,8 @@
 """Query: owns nothing; has a copy of what readers want, laid out for them.
 
-Asks:  nobody
-Tells: nobody
-Hears: PostCreated, CommentCreated, CommentUpdated
+Calls:     nothing
+Publishes: nothing
+Consumes:  PostCreated, CommentCreated, CommentUpdated
 """
 
 from lab.async_bus.stack import BusService, Change, program

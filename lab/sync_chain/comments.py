@@ -1,8 +1,8 @@
 """Comments: owns the comments and their status.
 
-Asks:  posts (is there such a post?), moderation (may this comment stay?)
-Tells: nobody; whoever needs a comment asks for it
-Hears: nothing
+Calls:     posts (is there such a post?), moderation (may this comment stay?)
+Publishes: nothing; whoever needs a comment asks for it
+Consumes:  nothing
 """
 
 from lab.domain.model import Comment, CommentDraft, ModerationVerdict, Status, new_id

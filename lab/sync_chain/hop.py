@@ -1,8 +1,8 @@
 """Hop: owns nothing; comments pass through it on their way to the feed.
 
-Asks:  comments (what was said? The next hop may answer for them)
-Tells: nobody
-Hears: nothing
+Calls:     comments (what was said? The next hop may answer for them)
+Publishes: nothing
+Consumes:  nothing
 """
 
 from lab.domain.model import Comment, HopInfo

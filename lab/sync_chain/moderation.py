@@ -1,8 +1,8 @@
 """Moderation: owns the rule, and a record of every verdict.
 
-Asks:  nobody
-Tells: nobody; whoever needs a verdict asks for it
-Hears: nothing
+Calls:     nothing
+Publishes: nothing; whoever needs a verdict asks for it
+Consumes:  nothing
 """
 
 from lab.domain.model import (

@@ -1,8 +1,8 @@
 """Posts: owns the posts.
 
-Asks:  nobody
-Tells: nobody; whoever needs a post asks for it
-Hears: nothing
+Calls:     nothing
+Publishes: nothing; whoever needs a post asks for it
+Consumes:  nothing
 """
 
 from lab.domain.errors import NotFound

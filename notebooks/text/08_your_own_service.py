@@ -56,9 +56,9 @@ await bus.events(type="CommentCreated")
 SEARCH = '''
 """Search: owns nothing; has a copy of all texts, and finds words in them.
 
-Asks:  nobody
-Tells: nobody
-Hears: PostCreated, CommentCreated
+Calls:     nothing
+Publishes: nothing
+Consumes:  PostCreated, CommentCreated
 """
 
 from lab.async_bus.stack import BusService, Change, program

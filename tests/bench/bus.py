@@ -1,7 +1,7 @@
-"""The bus beside other durable buses, beside the disk's own limit, and beside the course's bus.
+"""The bus compared with other durable buses, with the disk's limit, and with the course's bus.
 
 Every bus but the course's has each event on disk before it acknowledges it. "In flight": one
-publisher with so many appends of one event each.
+publisher with this many appends of one event each.
 """
 
 import sqlite3

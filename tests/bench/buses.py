@@ -153,7 +153,7 @@ def _require(command: str, package: str) -> None:
 
 @contextmanager
 def _running(*command: str, env: Mapping[str, str] | None = None) -> Iterator[None]:
-    """A server in a process group of its own, which is killed at the end: its disk goes too."""
+    """A server in a separate process group, which is killed at the end: its disk goes too."""
     process = subprocess.Popen(
         command,
         env=env,

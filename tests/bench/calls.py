@@ -1,4 +1,4 @@
-"""A hop, a service, a sidecar: beside the least that requests, aiohttp and SQLite can do."""
+"""A hop, a service, a sidecar: compared with the least that requests, aiohttp and SQLite can do."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The generator beside a bare timer loop, and beside the least that can send a request.
+"""The generator compared with a bare timer loop, and with the least that can send a request.
 
 Both limits use the generator's own event loop and schedule. The rate "held" is the highest of a
 geometric ladder (steps of 15 %) at which the schedule lag p99 is at most 1 ms.

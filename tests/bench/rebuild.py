@@ -1,4 +1,4 @@
-"""`query` rebuilds its read model from all events on the bus, beside SQLite's own limit.
+"""The rebuild of `query` from all events on the bus, compared with SQLite's own limit.
 
 The bus holds the events of a blog with three comments per post. `query` starts with an empty
 database; the clock runs from the start of its interpreter until its offset is the last event. The

@@ -129,7 +129,7 @@ def figures() -> Iterator[Figure]:
 
 
 def rates(family: Family, data_sets: int) -> tuple[float, float]:
-    """The shares of false alarms and of found differences, of so many data sets."""
+    """The shares of false alarms and of found differences, of `data_sets` data sets."""
     alarms = found = 0
     for seed in range(data_sets):
         table = family.table(Random(f"{family.name} {seed}"))

@@ -194,7 +194,7 @@ ms = 50
 
 
 def _beyond_s(seconds: int, variants: int) -> Measure:
-    """Seconds beyond the phases of a run of so many seconds and variants."""
+    """Seconds beyond the phases of a run with this many seconds and variants."""
 
     def measure() -> float:
         with tempfile.TemporaryDirectory(dir=".") as place:

@@ -1,4 +1,4 @@
-"""Start, run, answer and memory, beside bare interpreters."""
+"""Start, run, answer and memory, compared with bare interpreters."""
 
 import asyncio
 import os
@@ -101,7 +101,7 @@ def memory() -> Iterator[Pair]:
 
 
 def _row(name: str, what: str, ours: str, measure: Measure, **more: Any) -> Row:
-    """A row in seconds, by default beside an interpreter that imports aiohttp.web."""
+    """A row in seconds, by default compared with an interpreter that imports aiohttp.web."""
     beside = more.pop("beside", python(_IMPORT))
 
     @contextmanager

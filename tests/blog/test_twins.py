@@ -46,14 +46,14 @@ def map_banners(side: str, name: str) -> dict[str, str]:
 
 
 def parse_head(side: str, name: str) -> dict[str, set[str]]:
-    """The lines `Asks:`, `Tells:`, `Hears:` of a file's docstring, and the names in each of them:
+    """The lines `Calls:`, `Publishes:`, `Consumes:` of a file's docstring, and the names in each:
     `posts (is there one?), moderation` → both."""
     docstring = ast.get_docstring(tree(side, name)) or ""
     lines = re.findall(r"^([A-Z][a-z]+):(.*)", docstring.partition("\n")[2], re.M)
     return {
-        label: set(re.split(r"\s*,\s*", re.sub(r"\(.*?\)", "", told.partition(";")[0]).strip()))
+        label: set(re.split(r"\s*,\s*", re.sub(r"\(.*?\)", "", names.partition(";")[0]).strip()))
         - {"nobody", "nothing"}
-        for label, told in lines
+        for label, names in lines
     }
 
 
@@ -66,13 +66,13 @@ def find_calls(side: str, name: str, method: str) -> list[ast.Call]:
 
 def find_interactions(side: str, name: str) -> dict[str, set[str]]:
     """What the code calls, publishes and consumes, under the names of these lines."""
-    asked = [ast.literal_eval(call.args[0]) for call in find_calls(side, name, "ask")]
-    told = [ast.unparse(call.args[0]) for call in find_calls(side, name, "tell")]
-    heard = [ast.unparse(kind) for call in find_calls(side, name, "on") for kind in call.args]
+    called = [ast.literal_eval(call.args[0]) for call in find_calls(side, name, "ask")]
+    published = [ast.unparse(call.args[0]) for call in find_calls(side, name, "tell")]
+    consumed = [ast.unparse(kind) for call in find_calls(side, name, "on") for kind in call.args]
     return {
-        "Asks": set(asked),
-        "Tells": {event.partition("(")[0] for event in told if "(" in event},
-        "Hears": set(heard),
+        "Calls": set(called),
+        "Publishes": {event.partition("(")[0] for event in published if "(" in event},
+        "Consumes": set(consumed),
     }
 
 
@@ -100,7 +100,7 @@ def test_the_twins_have_the_same_functions_in_the_same_order(name: str) -> None:
 def test_each_head_says_what_the_code_asks_tells_and_hears(side: str, name: str) -> None:
     first = (ast.get_docstring(tree(side, name)) or "").splitlines()[0]
     assert re.match(rf"{name.capitalize()}: owns ", first)
-    assert list(parse_head(side, name)) == ["Asks", "Tells", "Hears"]
+    assert list(parse_head(side, name)) == ["Calls", "Publishes", "Consumes"]
     assert parse_head(side, name) == find_interactions(side, name)
 
 

@@ -95,7 +95,7 @@ def ip(*words: str) -> None:
 
 class Hosts:
     """Each host is a network namespace, and so is the switch between them, which has an address
-    of its own for clients."""
+    for its clients alone."""
 
     def __init__(self) -> None:
         self.prefix = f"lab{os.getpid()}"

@@ -38,9 +38,9 @@ class Responsibility:
 
     service: str
     owns: str
-    asks: str
-    tells: str
-    hears: str
+    calls: str
+    publishes: str
+    consumes: str
     database: bool
 
 
@@ -65,9 +65,9 @@ def responsibilities(arrangement: str) -> list[Responsibility]:
             Responsibility(
                 service=name,
                 owns=owns.partition(":")[2].strip().rstrip("."),
-                asks=heads.get("Asks", "").strip(),
-                tells=heads.get("Tells", "").strip(),
-                hears=heads.get("Hears", "").strip(),
+                calls=heads.get("Calls", "").strip(),
+                publishes=heads.get("Publishes", "").strip(),
+                consumes=heads.get("Consumes", "").strip(),
                 database=bool(module.service.schema),
             )
         )

@@ -1,4 +1,4 @@
-"""The model beside the real lab: how errors are computed, what is refused, and one real run."""
+"""The model against the real lab: how errors are computed, what is refused, and one real run."""
 
 import asyncio
 from collections.abc import Sequence

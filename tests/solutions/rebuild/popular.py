@@ -1,8 +1,8 @@
 """Popular: owns nothing; has a count of the approved comments of each post.
 
-Asks:  nobody
-Tells: nobody
-Hears: PostCreated, CommentUpdated, by reading the log itself
+Calls:     nothing
+Publishes: nothing
+Consumes:  PostCreated, CommentUpdated, by reading the log itself
 """
 
 import sys

@@ -1,8 +1,8 @@
 """Query: owns nothing; puts the feed together from what others own.
 
-Asks:  posts (which are newest?), comments (what was said about them?)
-Tells: nobody
-Hears: nothing
+Calls:     posts (which are newest?), comments (what was said about them?)
+Publishes: nothing
+Consumes:  nothing
 """
 
 import sys

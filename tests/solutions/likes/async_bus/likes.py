@@ -1,8 +1,8 @@
 """Likes: owns the likes; knows which posts exist.
 
-Asks:  nobody
-Tells: nobody
-Hears: PostCreated (there is such a post)
+Calls:     nothing
+Publishes: nothing
+Consumes:  PostCreated (there is such a post)
 """
 
 from lab.async_bus.stack import BusService, Change, program

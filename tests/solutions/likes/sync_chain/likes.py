@@ -1,8 +1,8 @@
 """Likes: owns the likes.
 
-Asks:  posts (is there such a post?)
-Tells: nobody
-Hears: nothing
+Calls:     posts (is there such a post?)
+Publishes: nothing
+Consumes:  nothing
 """
 
 from lab.domain.model import Value, new_id
