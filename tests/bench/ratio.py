@@ -1,8 +1,8 @@
 """A row of the bench: two things measured in turn, and the ratio of each pair.
 
-The interval of the median is made of order statistics of the ratios. Each ratio is above
-or below the true median with probability 1/2, so the k-th smallest and the k-th largest of n enclose it
-with probability 1 - 2 P(B < k), B binomial (n, 1/2): 97 % for k = 1 of 6 pairs, 96 % for k = 2 of 9
+The interval of the median is made of order statistics of the ratios. Each ratio is above or below
+the true median with probability 1/2, so the k-th smallest and the k-th largest of n enclose it with
+probability 1 - 2 P(B < k), B binomial (n, 1/2): 97 % for k = 1 of 6 pairs, 96 % for k = 2 of 9
 (Conover, Practical Nonparametric Statistics, 3.2). Nothing is assumed about the distribution.
 """
 
