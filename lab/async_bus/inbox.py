@@ -237,8 +237,10 @@ class Inbox:
         if envelope.sequence <= self.history_until:
             self._listeners[envelope.type](event, change)
             return
-        with self._spans.span(envelope.type, "consumer", envelope.traceparent) as span:
+        trace = envelope.traceparent, envelope.tracestate
+        with self._spans.span(envelope.type, "consumer", *trace) as span:
             span["sequence"], span["told"] = envelope.sequence, envelope.time
+            span["subject"] = envelope.subject
             self._listeners[envelope.type](event, change)
 
     def _record_failure(self, envelope: Envelope, error: BaseException | None) -> None:

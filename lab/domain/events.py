@@ -2,7 +2,8 @@
 
 An event states a fact in the past tense: a consumer cannot refuse it, only receive it late. The
 envelope is CloudEvents 1.0 in its JSON form (github.com/cloudevents/spec), with the extensions
-`sequence` (the event's number in the bus's log, from 1) and `traceparent` (W3C Trace Context).
+`sequence` (the event's number in the bus's log, from 1), `traceparent` and `tracestate` (W3C Trace
+Context).
 """
 
 from datetime import UTC, datetime
@@ -94,8 +95,15 @@ class Envelope(BaseModel):
         self._cursor = cursor
         return self
 
+    @property
+    def tracestate(self) -> str:
+        """The extension of this name, which only few events have; else ""."""
+        return str((self.model_extra or {}).get("tracestate", ""))
+
     @classmethod
-    def around(cls, event: Event, *, source: str, traceparent: str = "") -> Self:
+    def around(
+        cls, event: Event, *, source: str, traceparent: str = "", tracestate: str = ""
+    ) -> Self:
         """Wrap an event that `source` (`/async-bus/comments`) publishes now."""
         return cls.create(
             event.type,
@@ -103,13 +111,22 @@ class Envelope(BaseModel):
             data=event.model_dump(),
             source=source,
             traceparent=traceparent,
+            tracestate=tracestate,
         )
 
     @classmethod
     def create(
-        cls, type_: str, *, subject: str, data: dict[str, Any], source: str, traceparent: str = ""
+        cls,
+        type_: str,
+        *,
+        subject: str,
+        data: dict[str, Any],
+        source: str,
+        traceparent: str = "",
+        tracestate: str = "",
     ) -> Self:
         """Wrap any data, with a new id and the current time."""
+        extensions = {"tracestate": tracestate} if tracestate else {}
         return cls(
             id=new_id(),
             source=source,
@@ -118,6 +135,7 @@ class Envelope(BaseModel):
             subject=subject,
             data=data,
             traceparent=traceparent,
+            **extensions,
         )
 
     @classmethod

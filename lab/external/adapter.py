@@ -38,7 +38,7 @@ from lab.external.responses import (
 from lab.faults.kinds import Effect
 from lab.service.fault_api import FaultableApp
 from lab.service.http import Route, answer, problem_response
-from lab.service.tracing import SpanLog, SpanRecord, traceparent
+from lab.service.tracing import SpanLog, SpanRecord, trace_headers
 from lab.support.http_client import HttpOrigin
 
 READY_WITHIN_S = 1.0
@@ -146,7 +146,7 @@ class HttpAdapter(FaultableApp):
             *(
                 self.pool,
                 self.service,
-                encode_request(request, self.service, traceparent()),
+                encode_request(request, self.service, trace_headers()),
                 self.answer_within_s,
             ),
             retryable=request.method == "GET",

@@ -127,7 +127,8 @@ class FaultableApp(HttpApp):
                     return fault_answer
             return await super().respond(request, route, parameters)
         parent = request.headers.get("traceparent")
-        with self.spans.span(f"{route.method} {route.path}", "server", parent) as span:
+        state = ",".join(request.headers.getall("tracestate", ()))
+        with self.spans.span(f"{route.method} {route.path}", "server", parent, state) as span:
             try:
                 body = await read_body(request, route.max_body) if route.body else b""
                 effect = self.fault_filter.decide(request.headers.get(headers.CALLER, CLIENT))

@@ -114,7 +114,7 @@ class Transaction:
 
         Without an outbox, the event is collected and published after the commit.
         """
-        envelope = Envelope.around(event, source=self._source, traceparent=tracing.traceparent())
+        envelope = Envelope.around(event, source=self._source, **tracing.trace_headers())
         if not self._use_outbox:
             self.unsaved.append(envelope.model_dump_json())
             return

@@ -2,7 +2,8 @@
 
 The W3C `traceparent` header (w3.org/TR/trace-context) connects the spans of a trace: every call
 passes it on as a header, every event carries it as a field. So a trace follows a comment through a
-chain of calls as well as through a bus.
+chain of calls as well as through a bus. `tracestate`, in which tracing tools keep notes of their
+own, is passed on unchanged.
 
 `at` is this machine's time of day, so spans of different processes share one clock. If the clock is
 set during a request, the spans shift against each other; their durations stay correct, because a
@@ -27,6 +28,19 @@ _MAX_WAITING_BYTES = 64 * 1024
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}"
 )
+
+
+_STATE_VALUE = r"[ -+\--<>-~]{0,255}[!-+\--<>-~]"
+_STATE_MEMBER = re.compile(rf"[a-z0-9][a-z0-9_*/@-]{{0,255}}={_STATE_VALUE}")
+_MAX_STATE_MEMBERS = 32
+
+
+def _checked_state(tracestate: str) -> str:
+    """The `tracestate` to pass on; "" for one that breaks the standard: it comes from outside."""
+    members = [one for part in tracestate.split(",") if (one := part.strip(" \t"))]
+    keys = {member.partition("=")[0] for member in members}
+    valid = len(keys) == len(members) <= _MAX_STATE_MEMBERS
+    return ",".join(members) if valid and all(map(_STATE_MEMBER.fullmatch, members)) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +73,14 @@ SpanRecord = dict[str, Any]
 _current: contextvars.ContextVar[SpanRecord | None] = contextvars.ContextVar("span", default=None)
 
 
-def traceparent() -> str:
-    """The header to pass on; "" outside any span."""
+def trace_headers() -> dict[str, str]:
+    """What a call or an event passes on: `traceparent`, and `tracestate` if the trace has one.
+    Empty outside any span."""
     span = _current.get()
-    return f"00-{span['trace']}-{span['span']}-01" if span else ""
+    if span is None:
+        return {}
+    found = {"traceparent": f"00-{span['trace']}-{span['span']}-01"}
+    return found | {"tracestate": span["state"]} if "state" in span else found
 
 
 @contextmanager
@@ -105,11 +123,14 @@ class SpanLog:
         self._disk_failed = False
 
     @contextmanager
-    def span(self, name: str, kind: str, parent: str | None) -> Iterator[SpanRecord]:
+    def span(
+        self, name: str, kind: str, parent: str | None, tracestate: str = ""
+    ) -> Iterator[SpanRecord]:
         """Time one step of a trace; the caller may add fields to the yielded dict.
 
         `kind` is OpenTelemetry's: `server` for a request, `consumer` for an event. The line's `at`
-        is in seconds since 1970, its `ms` in milliseconds of a monotonic clock.
+        is in seconds since 1970, its `ms` in milliseconds of a monotonic clock. `parent` and
+        `tracestate` are the W3C headers; the second means nothing without a valid first.
         """
         context = SpanContext.child_of(parent)
         record: SpanRecord = {
@@ -121,6 +142,8 @@ class SpanLog:
             "name": name,
             "at": time.time(),
         }
+        if tracestate and context.parent_id and (state := _checked_state(tracestate)):
+            record["state"] = state
         begun = time.perf_counter()
         token = _current.set(record)
         try:

@@ -64,11 +64,13 @@ async def test_a_story_goes_on_behind_the_face(tmp_path: Path) -> None:
     story = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
     foreign = ScriptedService(default=encode_answer({"id": 1}))
     async with sidecar_before(foreign, spans=spans) as setup:
-        await setup.ask("POST", "/posts", {"title": "x"}, traceparent=story)
+        await setup.ask("POST", "/posts", {"title": "x"}, traceparent=story, tracestate="a=1")
         await setup.state()
         (span,) = map(json.loads, spans.read_text().splitlines())
         assert (span["trace"], span["parent"], span["status"]) == ("a" * 32, "b" * 16, 201)
-        assert setup.service.received[0].header("traceparent") == f"00-{'a' * 32}-{span['span']}-01"
+        (post,) = setup.service.received
+        assert post.header("traceparent") == f"00-{'a' * 32}-{span['span']}-01"
+        assert post.header("tracestate") == "a=1"
 
 
 async def test_the_face_of_a_service_has_its_own_actions_only() -> None:

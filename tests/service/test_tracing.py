@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from lab.service.tracing import SpanContext, SpanLog, traceparent
+from lab.service.tracing import SpanContext, SpanLog, trace_headers
 from tests.support.laboratory import RunningBlog, eventually
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
+STATE = "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7"
 
 
 def lines_of(blog: RunningBlog, target: str) -> list[dict[str, Any]]:
@@ -40,7 +41,10 @@ def complete_trace(
 
 def comment_in_story(blog: RunningBlog, trace: str) -> None:
     post = blog.write_post()
-    headers = {"traceparent": f"00-{trace}-{PARENT}-01"}
+    headers = {
+        "traceparent": f"00-{trace}-{PARENT}-01",
+        "tracestate": STATE.replace(",", " ,\t"),
+    }
     assert blog.comment(post["id"], headers=headers).status_code == 201
     blog.settle()
 
@@ -58,6 +62,7 @@ def test_a_question_passes_the_story_on_however_it_travels(
         moderation={"POST /verdicts"},
         query=set(),
     )
+    assert {span["state"] for span in spans.values()} == {STATE}
     asked = spans["comments POST /posts/{post_id}/comments"]
     assert (asked["parent"], asked["kind"], asked["status"]) == (PARENT, "server", 201)
     for name in ("posts GET /posts/{post_id}", "moderation POST /verdicts"):
@@ -83,6 +88,7 @@ def test_an_event_carries_the_story_on(bus_blog: RunningBlog) -> None:
         moderation={"CommentCreated"},
         query={"CommentCreated", "CommentUpdated"},
     )
+    assert {span["state"] for span in spans.values()} == {STATE}
     written = spans["comments POST /posts/{post_id}/comments"]
     judged = spans["moderation CommentCreated"]
     updated = spans["comments CommentModerated"]
@@ -144,7 +150,29 @@ def test_a_step_knows_its_story_only_inside_its_span() -> None:
     context = SpanContext.child_of(f"00-{TRACE}-{PARENT}-01")
     assert (context.trace_id, context.parent_id) == (TRACE, PARENT)
     assert context.traceparent == f"00-{TRACE}-{context.span_id}-01"
-    assert traceparent() == ""
+    assert trace_headers() == {}
     with SpanLog(None, "tests").span("x", "server", context.traceparent):
-        assert TRACE in traceparent()
-    assert traceparent() == ""
+        assert TRACE in trace_headers()["traceparent"]
+    assert trace_headers() == {}
+
+
+@pytest.mark.parametrize(
+    ("sent", "passed_on"),
+    [
+        ("a=1,2b@c=x y", "a=1,2b@c=x y"),
+        (" , a=1 ,", "a=1"),
+        (",".join(f"a{number}=1" for number in range(32)), ...),
+        (",".join(f"a{number}=1" for number in range(33)), None),
+        (f"a={'x' * 256}", ...),
+        *((broken, None) for broken in (f"a={'x' * 257}", "", "a", "a=", "A=1", "a=1,a=2")),
+        *((broken, None) for broken in ("a=ü", "a=b=c", "a=1\r\nX: y", "=1", "-a=1", "é=1")),
+    ],
+)
+def test_a_tracestate_is_passed_on_unless_it_breaks_the_standard(
+    sent: str, passed_on: object
+) -> None:
+    parent = f"00-{TRACE}-{PARENT}-01"
+    with SpanLog(None, "tests").span("x", "server", parent, sent):
+        assert trace_headers().get("tracestate") == (sent if passed_on is ... else passed_on)
+    with SpanLog(None, "tests").span("x", "server", "nonsense", "a=1"):
+        assert "tracestate" not in trace_headers()

@@ -57,12 +57,13 @@ def ask(url: str, timeout_s: float = PATIENCE_S) -> object:
 def test_question_and_answer_arrive_whole() -> None:
     with (
         peer(answer("200 OK", b'{"status": "approved"}')) as (url, asked),
-        tracing.SpanLog(None, "tests").span("x", "server", f"00-{'a' * 32}-{'b' * 16}-01"),
+        tracing.SpanLog(None, "tests").span("x", "server", f"00-{'a' * 32}-{'b' * 16}-01", "a=1"),
     ):
         assert ask(url) == {"status": "approved"}
     head, _, body = asked[0].partition(b"\r\n\r\n")
     assert head.startswith(b"POST /verdicts?limit=3 HTTP/1.1")
     assert b"traceparent: 00-" + b"a" * 32 in head
+    assert b"tracestate: a=1\r\n" in head
     assert b"application/json" in head
     assert body == '{"content":"ü"}'.encode()
 

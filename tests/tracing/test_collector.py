@@ -65,7 +65,7 @@ def save_run(folder: Path, traces: tuple[str, ...] = (TRACE, OTHER)) -> None:
     write_samples(folder / "samples.csv", samples)
     (folder / "load.json").write_text(json.dumps({"started_at_unix": BEGUN_S}))
     asking = span_record("aa", "query", "GET /x", 1, 4, **ASKED)
-    asked = span_record("bb", "posts", "GET /x", 2.5, 0.2, parent="aa" * 8)
+    asked = span_record("bb", "posts", "GET /x", 2.5, 0.2, parent="aa" * 8, state="a=1")
     for record in (asking, asked):
         line = json.dumps(record)
         # The second line is what a killed process may leave.
@@ -90,6 +90,7 @@ def test_all_spans_of_a_run_are_sent_with_their_clients(tmp_path: Path) -> None:
     spans = spans_in(got)
     assert count == len(spans) == 5  # two clients, query, its call, posts
     assert spans["aa" * 8]["parentSpanId"] == TRACE[:16]
+    assert [span.get("traceState") for span in spans.values()].count("a=1") == 1
     call = spans[spans["bb" * 8]["parentSpanId"]]
     attributes = {one["key"]: one["value"] for one in call["attributes"]}
     assert attributes["service.peer.name"] == {"stringValue": "posts"}

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 
 from lab.domain.errors import BadGateway, DependencyFailed, TimedOut, Unreachable
@@ -83,22 +84,23 @@ def _summary(pending: PendingRequest) -> str:
 
 
 def encode_request(
-    request: ExternalRequest, origin: HttpOrigin, trace_parent: str | None = None
+    request: ExternalRequest, origin: HttpOrigin, trace_headers: Mapping[str, str] | None = None
 ) -> bytes:
-    """A request of the lab, encoded for HTTP/1.1. `trace_parent`: its traceparent header."""
+    """A request of the lab, encoded for HTTP/1.1."""
     lines = [
         f"{request.method} {request.path} HTTP/1.1",
         f"Host: localhost:{origin.port}",
         "Accept: application/json",
         "Accept-Encoding: identity",
-        *(f"{name}: {value}" for name, value in request.headers.items()),
+        *(
+            f"{name}: {value}"
+            for name, value in (*request.headers.items(), *(trace_headers or {}).items())
+        ),
     ]
     if request.body:
         lines.append("Content-Type: application/json")
     if request.body or request.method != "GET":
         lines.append(f"Content-Length: {len(request.body)}")
-    if trace_parent:
-        lines.append(f"traceparent: {trace_parent}")
     return "\r\n".join((*lines, "", "")).encode("latin-1") + request.body
 
 

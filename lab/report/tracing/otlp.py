@@ -68,6 +68,8 @@ def _otlp_span(trace: RequestTrace, span: Span) -> dict[str, Any]:
     }
     if span.parent_id:
         otlp_span["parentSpanId"] = span.parent_id
+    if span.tracestate:
+        otlp_span["traceState"] = span.tracestate
     if span.published_s is not None:
         published = {"timeUnixNano": _nanoseconds(span.published_s), "name": "told"}
         otlp_span["events"] = [published]

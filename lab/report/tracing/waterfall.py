@@ -26,7 +26,8 @@ class Span:
 
     `kind` is OpenTelemetry's: a client calls, a server responds, a consumer applies an event.
     `start_s` and `published_s` (the time of the consumed event) are seconds since 1970. `depth` is
-    the number of ancestors; `callee` belongs to a client; `error` is "" without one.
+    the number of ancestors; `callee` belongs to a client; `error` and `tracestate` are "" without
+    one.
     """
 
     span_id: str
@@ -40,6 +41,7 @@ class Span:
     callee: str = ""
     error: str = ""
     published_s: float | None = None
+    tracestate: str = ""
     attributes: dict[str, int | float | str] = field(default_factory=dict)
     """Further figures: `status`; `sequence`; `queued_ms`, the wait for a worker; `held_ms`, the
     delay by an injected latency."""
@@ -189,6 +191,7 @@ def _parse_span(record: dict[str, Any]) -> Span:
         duration_ms=record["ms"],
         error=f"http_{status}" if status >= 500 else "",
         published_s=_parse_time(record.get("told")),
+        tracestate=record.get("state", ""),
         attributes={name: record[name] for name in attribute_names if name in record},
     )
 

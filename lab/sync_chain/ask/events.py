@@ -68,7 +68,7 @@ class EventTransport:
                 "deadline_ms": deadline_ms,
             },
             source=self._source,
-            traceparent=tracing.traceparent(),
+            **tracing.trace_headers(),
         )
         answer: Future[tuple[int, bytes]] = Future()
         self._pending[request.id] = answer
@@ -135,6 +135,7 @@ class EventTransport:
             data["query"],
             content,
             request.traceparent,
+            tracestate=request.tracestate,
             caller=request.source.rpartition("/")[2],
             deadline_ms=data.get("deadline_ms"),
         )
@@ -147,6 +148,7 @@ class EventTransport:
             data={"status": response.status, "answer": json.loads(response.body)},
             source=self._source,
             traceparent=request.traceparent,
+            tracestate=request.tracestate,
         )
         try:
             await self._bus.append([answer.model_dump_json()])
@@ -161,6 +163,7 @@ async def dispatch(
     query: Mapping[str, str],
     body: bytes,
     traceparent: str,
+    tracestate: str = "",
     caller: str = CLIENT,
     deadline_ms: str | None = None,
 ) -> web.Response | None:
@@ -173,7 +176,8 @@ async def dispatch(
         route, parameters = match_route(server.routes, method, path)
         if route.raw or route.control:
             raise NotFound(f"There is nothing to be asked at {path}.")
-        with server.spans.span(f"{method} {route.path}", "server", traceparent) as span:
+        name = f"{method} {route.path}"
+        with server.spans.span(name, "server", traceparent, tracestate) as span:
             effect = server.fault_filter.decide(caller)
             if effect.unanswered or effect.connection_reset:
                 return None

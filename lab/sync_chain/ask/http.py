@@ -60,7 +60,7 @@ class HttpTransport:
     def __call__(
         self, callee: str, method: str, path: str, body: BaseModel | None, query: Mapping[str, Any]
     ) -> Any:
-        request_headers = {**self._headers, "traceparent": tracing.traceparent()}
+        request_headers = self._headers | tracing.trace_headers()
         timeout_s = deadline.cap(self._timeout_s)
         if deadline.remaining_s() is not None:  # The callee gets the smaller of the two limits.
             request_headers[headers.DEADLINE] = str(int(timeout_s * 1_000))
