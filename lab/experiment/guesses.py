@@ -163,11 +163,12 @@ def _own_latency(scenario: Scenario, compared: tuple[str, ...]) -> GuessQuestion
 
 def _price(scenario: Scenario, compared: tuple[str, ...]) -> GuessQuestion | None:
     """What the scenario says it costs: a count, or the time until readers see a write."""
+    texts, price = (scenario.answer.catch, scenario.answer.why), scenario.answer.price
     named = [
-        expression
-        for text in (scenario.answer.catch, scenario.answer.why)
-        for expression in PLACEHOLDER.findall(text)
-    ] + [prediction.measured for prediction in scenario.predict]
+        *(expression for text in texts for expression in PLACEHOLDER.findall(text)),
+        *([price.figure] if price and not price.figure.startswith("before.") else []),
+        *(prediction.measured for prediction in scenario.predict),
+    ]
     for figure in named:
         if any(path in figure for path in _ALREADY_ASKED):
             return None

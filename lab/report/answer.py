@@ -7,7 +7,7 @@ Its rows are the questions that a person has. A scenario file may name rows, a p
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from statistics import fmean
 
@@ -19,9 +19,11 @@ from lab.report.answer_rows import (
     ACTIONS,
     CALM_PHASES,
     AnswerMatrix,
+    AnswerRow,
     AnswerSection,
     RowBuilder,
     state_of,
+    times,
     with_unit,
 )
 from lab.report.doses import doses
@@ -64,8 +66,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class Answer:
-    """Everything that the first screen says. Texts are plain; `strip_marks` are the columns at
-    which a fault begins and ends, with the words for what lies between."""
+    """Everything that the first screen says. Texts are plain. `better`: which variant is better
+    off, and by how much; `price`: which one pays for it, and how much. `strip_marks` are the
+    columns at which a fault begins and ends, with the words for what lies between."""
 
     title: str
     subject: str
@@ -73,6 +76,8 @@ class Answer:
     problems: tuple[str, ...]
     variants: tuple[str, ...]
     ways: tuple[str, ...]
+    better: str
+    price: str
     sections: tuple[AnswerSection, ...]
     matrix: AnswerMatrix | None = None
     strips: tuple[Strip, ...] = ()
@@ -96,6 +101,7 @@ def build_answer(result: RunResult, samples: Sequence[Sample] = ()) -> Answer:
     stages, strips, strip_label = _strips(result, samples)
     sections = tuple(one for one in rows.sections() if one.rows)
     texts = result.answer
+    better, price = _top_lines(rows, sections) if result.valid else ("", "")
     return Answer(
         title=result.title or result.scenario,
         subject=_subject(result),
@@ -103,6 +109,8 @@ def build_answer(result: RunResult, samples: Sequence[Sample] = ()) -> Answer:
         problems=tuple(result.problems),
         variants=tuple(one.name for one in result.variants),
         ways=tuple(_way(one) for one in result.variants),
+        better=better,
+        price=price,
         sections=sections,
         matrix=rows.matrix(),
         strips=strips,
@@ -129,6 +137,79 @@ def build_answer(result: RunResult, samples: Sequence[Sample] = ()) -> Answer:
         scenario=result.scenario,
         simulated=result.simulated,
     )
+
+
+# ── The two lines at the top
+
+
+def _top_lines(rows: RowBuilder, sections: Sequence[AnswerSection]) -> tuple[str, str]:
+    """Which variant is better off, and what that costs it: each the line that the scenario names,
+    or the first row of the table that shows it. A variant that is better off pays; if there is
+    none, the worst one does."""
+    names = [one.name for one in rows.result.variants]
+    table = list(_rows_by_name(rows.matrix(), sections))
+    better, price = (
+        replace(rows.line_row(line), label=line.says) if line is not None else None
+        for line in (rows.result.answer.better, rows.result.answer.price)
+    )
+    gain = next((row for row in (better, *table) if row and row.best), None)
+    winners = gain.best if gain else frozenset()
+
+    def payers(row: AnswerRow) -> frozenset[int]:
+        return row.losing & winners if winners else row.worst
+
+    cost = next((row for row in (price, *table) if row and payers(row)), None)
+    paying = payers(cost) if cost else frozenset()
+    verb = " pays" if len(paying) == 1 else " pay"
+    alone = f"only {names[0]} ran" if len(names) == 1 else ""
+    return (
+        _top_line(alone or "no difference shown", gain or better, names, winners),
+        _top_line(alone or "none shown", cost or price, names, paying, verb),
+    )
+
+
+def _rows_by_name(
+    matrix: AnswerMatrix | None, sections: Sequence[AnswerSection]
+) -> Iterator[AnswerRow]:
+    """The rows of the table, each with a label that says what its figures are."""
+    titled = [(fault, row) for fault, rows in (matrix.lines if matrix else ()) for row in rows]
+    for section in sections:
+        titled += [(section.title if section.is_phase else "", row) for row in section.rows]
+    for title, row in titled:
+        label = row.alone or row.label.strip()
+        words = f"{title}, {label}" if title else f"{label[:1].upper()}{label[1:]}"
+        yield replace(row, label=f"{words} ({row.unit})" if row.unit else words)
+
+
+def _top_line(
+    otherwise: str,
+    row: AnswerRow | None,
+    names: Sequence[str],
+    first: frozenset[int],
+    verb: str = "",
+) -> str:
+    """The variants `first` with their figures, then the others; without any, `otherwise`."""
+    if row is None:
+        return f"{otherwise}."
+    figures = [one.short or one.text for one in row.cells]
+    groups: dict[tuple[bool, str], list[str]] = {}
+    for index in sorted(range(len(names)), key=lambda index: index not in first):
+        groups.setdefault((index not in first, figures[index]), []).append(names[index])
+    parts = [f"{', '.join(who)} {figure}" for (_, figure), who in groups.items()]
+    if len(names) == 1 or (first and len({is_other for is_other, _ in groups}) == len(groups)):
+        parts[0] = figures[min(first, default=0)]
+        if len(names) - len(first) > 2:
+            parts[1:] = [f"the others {figure}" for is_other, figure in groups if is_other]
+    head = ", ".join(names[index] for index in sorted(first)) + verb if first else otherwise
+    return f"{head}. {row.label}: {'; '.join(parts)}{_factor(row, figures, first)}"
+
+
+def _factor(row: AnswerRow, figures: Sequence[str], first: frozenset[int]) -> str:
+    """How many times as much, of two variants that differ in no share."""
+    low, high = sorted(one.value or 0.0 for one in row.cells) if len(figures) == 2 else (0, 0)
+    if not (first and low > 0) or any("%" in one for one in figures):
+        return ""
+    return f" ({times(high / low)})"
 
 
 # ── Sentences

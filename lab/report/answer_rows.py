@@ -24,6 +24,7 @@ from lab.results.result import (
     NEVER,
     SUCCESS_THRESHOLD,
     SURGE,
+    AnswerLine,
     CheckerCounts,
     Difference,
     EndpointResult,
@@ -33,6 +34,8 @@ from lab.results.result import (
 
 CONFIDENCE = 0.95
 SAME, UNCLEAR, UNKNOWN = "same", "unclear", "–"
+CALM = "Without a fault"
+"""The title of the rows of calm phases, and of a run in which nothing is broken."""
 STILL_FAILING = 0.9
 """Below this share, requests still fail after the fault: more than the first ones."""
 CALM_PHASES = ("before", "after", "recovering")
@@ -45,7 +48,7 @@ ACTIONS = {
     "read_feed": "read the feed",
     "create_post": "write a post",
     "create_comment": "write a comment",
-    "comment_at_once": "comment on it at once",
+    "comment_at_once": "comment at once",
     "look_at_once": "see it at once",
 }
 
@@ -66,7 +69,8 @@ class AnswerRow:
     """One question: a cell for each variant, and which variant is better.
 
     `best` and `worst`: indexes of the variants; empty where there is no difference to show.
-    `alone`: the label where the row above may be missing.
+    `losing`: the variants that are worse than some other one. `alone`: the label where the row
+    above may be missing.
     """
 
     label: str
@@ -75,7 +79,7 @@ class AnswerRow:
     better: str = ""
     best: frozenset[int] = frozenset()
     worst: frozenset[int] = frozenset()
-    footnote: str = ""
+    losing: frozenset[int] = frozenset()
     alone: str = ""
 
 
@@ -83,6 +87,11 @@ class AnswerRow:
 class AnswerSection:
     title: str
     rows: tuple[AnswerRow, ...]
+
+    @property
+    def is_phase(self) -> bool:
+        """Whether the title says when the figures are measured."""
+        return self.title == CALM or self.title.startswith("While ")
 
 
 @dataclass(frozen=True)
@@ -200,8 +209,8 @@ class RowBuilder:
                 rows = [one for one in rows if one.best or any(cell.bad for cell in one.cells)]
             yield AnswerSection(self._phase_title(phase), tuple(rows))
         if self.result.timeline.windows:  # else `during` has none either
-            yield AnswerSection("Without a fault", tuple(self._calm_rows()))
-        yield AnswerSection("The price", tuple(self._price_rows()))
+            yield AnswerSection(CALM, tuple(self._calm_rows()))
+        yield AnswerSection("Costs", tuple(self._price_rows()))
         yield AnswerSection("Afterwards", tuple(self._after_rows()))
 
     def _phase_title(self, phase: str) -> str:
@@ -212,7 +221,7 @@ class RowBuilder:
             )
             if states:
                 return f"While {' and '.join(list(states)[:2])}"
-            return "While more requests arrive" if windows else "Without a fault"
+            return "While more requests arrive" if windows else CALM
         return f"While {self._fault(phase)}"
 
     @staticmethod
@@ -411,12 +420,13 @@ class RowBuilder:
             words = self._names(best)
             if ratio and len(known) == 2 and all(cells[index].value for index in known):
                 values = sorted(cells[index].value or 0.0 for index in known)
-                words += f" {_times(values[1] / values[0])}"
+                words += f" {times(values[1] / values[0])}"
         elif all(cells[index].bad for index in known):
             words = "both fail" if len(known) == 2 else "all fail"
         else:
             words = UNCLEAR if any(sign is None for sign in signs.values()) else SAME
-        return AnswerRow(label, unit, tuple(cells), words, best, worst)
+        losing = frozenset(index for index in known if losses[index])
+        return AnswerRow(label, unit, tuple(cells), words, best, worst, losing)
 
     def _names(self, indexes: Iterable[int]) -> str:
         names = [variant.name for variant in self._variants]
@@ -438,48 +448,81 @@ class RowBuilder:
                 drained = [
                     one.drained_seconds for one in variant.lag.values() if one.drained_seconds
                 ]
-                text = f"{most}" + (f", 0 after {max(drained):.1f} s" if drained else "")
+                text = f"{most}" + (f", gone in {max(drained):.1f} s" if drained else "")
                 cells.append(AnswerCell(text, float(most), short=str(most)))
-            yield AnswerRow("events not yet consumed", "", tuple(cells))
+            yield AnswerRow("events waiting at most", "", tuple(cells))
         stale = [_stale(variant) for variant in self._variants]
         if any(count for count, _ in stale):
-            cells = [
-                AnswerCell(
-                    f"{count} of {total}" if total else UNKNOWN, count / total if total else None
-                )
-                for count, total in stale
-            ]
-            yield self._share_row("feeds that are out of date", "*.read_feed.stale", cells, stale)
+            cells = _share_cells(stale)
+            yield self._share_row("feeds out of date", "*.read_feed.stale", cells, stale)
 
     def _named_rows(self) -> Iterator[AnswerRow]:
         """The rows that the scenario names."""
         for spec in self.result.answer.rows:
-            values = [self._lookup(variant, spec.figure) for variant in self._variants]
-            cells = [
-                AnswerCell(UNKNOWN)
-                if value is None
-                else AnswerCell(with_unit(spec.figure, value), value)
-                for value in values
-            ]
-            margin = self._margin(spec.figure)
-            sign = 1.0 if spec.good == "low" else -1.0
+            yield self._figure_row(spec.label, spec.figure, spec.good)
 
-            def compare(first: int, second: int) -> float | None:
-                one, other = values[first], values[second]  # noqa: B023 (called at once)
-                if one is None or other is None or margin is None:  # noqa: B023
-                    return None
-                if abs(one - other) <= margin(one, other):  # noqa: B023
-                    return 0.0
-                return sign if one > other else -sign  # noqa: B023
+    def line_row(self, line: AnswerLine) -> AnswerRow:
+        """The row of a line at the top: compared as in the table, if the figure has a row there."""
+        phase, _, figure = line.figure.partition(".")
+        endpoint, _, last = figure.partition(".")
+        names = {phase_key(name): name for name in self._phase_names()}
+        phases = [names[phase]] if phase in names else []
+        if phase == "*":
+            phases = self._phases if last == "success" else list(names.values())
+        found = [
+            [of for name in phases if (of := self._of(variant, name, endpoint))]
+            for variant in self._variants
+        ]
+        if last in _SHARES and phase == "*":
+            counts = [_added_up(last, each) for each in found]
+            return self._share_row(line.says, line.figure, _share_cells(counts), counts, line.good)
+        alone = [each[0] if each else None for each in found]
+        if last == "success" and any(found):
+            return self._success_row(names[phase], endpoint, alone)
+        if last == "p50" and any(found):
+            return self._latency_row(names[phase], endpoint, alone)
+        if last.startswith("visible") and last.endswith("p50"):
+            row = self._visible_row(names[phase], endpoint, alone) if any(found) else None
+            return row or AnswerRow(line.says, "", tuple(AnswerCell(UNKNOWN) for _ in found))
+        return self._figure_row(line.says, line.figure, line.good)
 
-            yield self._judged(spec.label, "", cells, self._if_proved(spec.figure, compare))
+    def _figure_row(self, label: str, figure: str, good: str) -> AnswerRow:
+        values = [self._lookup(variant, figure) for variant in self._variants]
+        cells = [
+            AnswerCell(UNKNOWN) if value is None else AnswerCell(with_unit(figure, value), value)
+            for value in values
+        ]
+        margin = self._margin(figure)
+        sign = 1.0 if good == "low" else -1.0
+
+        def compare(first: int, second: int) -> float | None:
+            one, other = values[first], values[second]
+            if one is None or other is None:
+                return None
+            if margin is None and not self._is_expected(figure, first, second):
+                return None
+            if margin is not None and abs(one - other) <= margin(one, other):
+                return 0.0
+            return sign if one > other else -sign
+
+        return self._judged(label, "", cells, self._if_proved(figure, compare))
+
+    def _is_expected(self, figure: str, first: int, second: int) -> bool:
+        """Whether an expectation that holds compares two single readings, which have no interval,
+        and they differ by more than the noise."""
+        paths = [f"{self._variants[index].name}.{figure}" for index in (first, second)]
+        for one in self.result.expectations:
+            low, high = sorted(one.values.get(path) or 0.0 for path in paths)
+            if one.verdict == "holds" and 0 < low * (1 + self._floor) < high:
+                return True
+        return False
 
     def _margin(self, figure: str) -> Callable[[float, float], float] | None:
         """The difference of two figures up to which they count as the same.
 
-        Parts of the design are facts. Two readings of memory differ by noise. Two counts of
-        requests or events differ where they cannot be two draws of one Poisson process. None: one
-        reading cannot be compared.
+        Parts of the design are facts, and so is a write that went wrong against none. Two readings
+        of memory differ by noise. Two counts of requests or events differ where they cannot be two
+        draws of one Poisson process. None: one reading cannot be compared.
         """
         kind, last = figure.split(".")[0], figure.rsplit(".", 1)[-1]
         if kind in ("web", "databases", "processes"):
@@ -489,7 +532,10 @@ class RowBuilder:
         if last in _SHARES or with_unit(figure, 1.0) != "1":
             return None
         z = NormalDist().inv_cdf((1 + self._confidence()) / 2)
-        return lambda one, other: z * math.sqrt(one + other)
+        is_fault = kind in ("data", "dead_letters")  # each of which should be 0
+        return lambda one, other: (
+            0.0 if is_fault and not min(one, other) else z * math.sqrt(one + other)
+        )
 
     def _lookup(self, variant: VariantResult, figure: str) -> float | None:
         try:
@@ -510,25 +556,26 @@ class RowBuilder:
             refused = sum(of.errors.get("http_404", 0) for of in found)
             counts.append((refused, sum(of.sent for of in found)))
         if any(refused for refused, _ in counts):
-            cells = [
-                AnswerCell(
-                    f"{refused} of {sent}" if sent else UNKNOWN, refused / sent if sent else None
-                )
-                for refused, sent in counts
-            ]
             path = "*.create_comment.errors.http_404"
-            yield self._share_row("404: post not known yet", path, cells, counts)
+            yield self._share_row("404: post not known yet", path, _share_cells(counts), counts)
 
     def _share_row(
-        self, label: str, path: str, cells: Sequence[AnswerCell], counts: Sequence[tuple[int, int]]
+        self,
+        label: str,
+        path: str,
+        cells: Sequence[AnswerCell],
+        counts: Sequence[tuple[int, int]],
+        good: str = "low",
     ) -> AnswerRow:
+        sign = 1.0 if good == "low" else -1.0
+
         def compare(first: int, second: int) -> float | None:
             (hits, total), (other_hits, other_total) = counts[first], counts[second]
             if not total or not other_total:
                 return None
             low, high = share_difference(hits, total, other_hits, other_total, self._confidence())
             if low > 0 or high < 0:
-                return -1.0 if low > 0 else 1.0
+                return -sign if low > 0 else sign
             return 0.0 if max(abs(low), abs(high)) <= self._floor else None
 
         return self._judged(label, "", cells, self._if_proved(path, compare))
@@ -637,10 +684,26 @@ def _recovery_cell(variant: VariantResult) -> AnswerCell:
     return AnswerCell(f"never: {what}" if what else NEVER, None, bad=True, short=NEVER)
 
 
+def _share_cells(counts: Iterable[tuple[int, int]]) -> list[AnswerCell]:
+    return [
+        AnswerCell(f"{hits} of {total}", hits / total, short=formatting.success(hits / total))
+        if total
+        else AnswerCell(UNKNOWN)
+        for hits, total in counts
+    ]
+
+
+def _added_up(figure: str, found: Iterable[EndpointResult]) -> tuple[int, int]:
+    """A share of several phases together, as a count of a total."""
+    if figure == "success":
+        return sum(one.ok for one in found), sum(one.sent for one in found)
+    known = [(part, one.ok) for one in found if (part := getattr(one, figure)) is not None]
+    return sum(part for part, _ in known), sum(ok for _, ok in known)
+
+
 def _stale(variant: VariantResult) -> tuple[int, int]:
     feeds = [phase.endpoints.get("read_feed") for phase in variant.phases.values()]
-    known = [one for one in feeds if one is not None and one.stale is not None]
-    return sum(one.stale or 0 for one in known), sum(one.ok for one in known)
+    return _added_up("stale", [one for one in feeds if one is not None])
 
 
 _TWINS = {"sync-chain": "CHAIN", "async-bus": "BUS"}
@@ -653,5 +716,5 @@ def short_name(variant: str, variants: Sequence[str]) -> str:
     return variant if is_unclear else _TWINS.get(variant, variant)
 
 
-def _times(ratio: float) -> str:
+def times(ratio: float) -> str:
     return f"{ratio:.0f}×" if ratio >= 9.5 else f"{ratio:.1f}×"

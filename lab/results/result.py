@@ -244,11 +244,23 @@ class AnswerFigure(ResultModel):
     good: Literal["low", "high"] = "low"
 
 
+class AnswerLine(ResultModel):
+    """A line at the top of the answer: the words before a figure, the figure's path without the
+    variant (`*` stands for all phases), and whether less or more of it is better."""
+
+    says: str
+    figure: str
+    good: Literal["low", "high"] = "low"
+
+
 class AnswerTexts(ResultModel):
-    """What a scenario says about its answer. In `why` and `catch`, a path in braces
+    """What a scenario says about its answer: the figure that decides which variant is better off,
+    and the one that is its price. In `why` and `catch`, a path in braces
     (`{sync-chain.during.read_feed.p50}`) stands for this figure of the run. `next`: the next
     scenario, and why."""
 
+    better: AnswerLine | None = None
+    price: AnswerLine | None = None
     why: str = ""
     catch: str = ""
     next: str = ""

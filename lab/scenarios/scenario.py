@@ -23,7 +23,7 @@ from lab.results.expressions import (
     figures_refer_only_to,
     refers_only_to,
 )
-from lab.results.paths import ExpressionError
+from lab.results.paths import ExpressionError, phase_key
 from lab.results.timeline import (
     RECOVERING,
     WARM_UP_PHASE,
@@ -295,11 +295,15 @@ def _answer_problems(
                 check_figure(text, variants, phases)
             except ExpressionError as error:
                 yield f"answer.{name}: {error}"
-    for number, row in enumerate(answer.rows, 1):
+    figures = {f"rows {number}": row.figure for number, row in enumerate(answer.rows, 1)}
+    lines = {"better": answer.better, "price": answer.price}
+    figures |= {key: line.figure for key, line in lines.items() if line is not None}
+    for key, figure in figures.items():
+        path = f"{variants[0]}.{figure}".replace("*", phase_key(phases[0]))
         try:
-            check_figure(f"{variants[0]}.{row.figure}", variants, phases)
+            check_figure(path, variants, phases)
         except ExpressionError as error:
-            yield f"answer.rows {number}: {error}"
+            yield f"answer.{key}: {error}"
 
 
 def _method_problems(key: str, method: MethodSpec, scenario: Scenario) -> Iterator[str]:

@@ -224,11 +224,23 @@ class AnswerRowSpec(SpecModel):
     good: Literal["low", "high"] = "low"
 
 
-class AnswerSpec(SpecModel):
-    """What the answer says besides its figures. In `why` and `catch`,
-    `{sync-chain.during.read_feed.p50}` stands for this figure of the run. `next`: the name of the
-    next scenario, and a few words about it."""
+class AnswerLineSpec(SpecModel):
+    """A line at the top of the answer. `says`: the words before the figure, as in "the feed comes
+    after". `figure`: a path without the variant (`during.read_feed.p50`); `*` in place of the phase
+    takes all phases together. `good`: whether less or more of it is better."""
 
+    says: Annotated[str, Field(min_length=1, max_length=60)]
+    figure: str
+    good: Literal["low", "high"] = "low"
+
+
+class AnswerSpec(SpecModel):
+    """What the answer says besides its figures. `better` decides which variant is better off,
+    `price` what this costs it. In `why` and `catch`, `{sync-chain.during.read_feed.p50}` stands for
+    this figure of the run. `next`: the name of the next scenario, and a few words about it."""
+
+    better: AnswerLineSpec | None = None
+    price: AnswerLineSpec | None = None
     why: Annotated[str, Field(max_length=400)] = ""
     catch: Annotated[str, Field(max_length=400)] = ""
     next: Annotated[str, Field(max_length=80)] = ""

@@ -15,6 +15,7 @@ from lab.report.terminal.answer import render_answer
 from lab.results.result import (
     ENDPOINTS,
     AnswerFigure,
+    AnswerLine,
     AnswerTexts,
     CheckerCounts,
     ConsumerLag,
@@ -431,3 +432,98 @@ def test_signs_are_replaced_where_there_are_none() -> None:
 def test_texts_from_a_file_cannot_control_the_terminal() -> None:
     result = run_of(variant(CHAIN, {}), title="\x1b[31mred", explain="\x1b]0;title\x07 it.")
     assert not any("\x1b" in line or "\x07" in line for line in screen(build_answer(result)))
+
+
+# ── The two lines at the top
+
+
+def line(figure: str, good: str = "low") -> AnswerLine:
+    return AnswerLine.model_validate({"says": "It", "figure": figure, "good": good})
+
+
+def top_lines(result: RunResult, **texts: AnswerLine) -> tuple[str, str]:
+    answer = build_answer(result.model_copy(update={"answer": AnswerTexts(**texts)}))
+    return answer.better, answer.price
+
+
+STALE_BUS = run_of(
+    variant(CHAIN, {"read_feed": endpoint(0, 50, None, errors={"http_503": 50}, stale=0)}),
+    variant(BUS, {"read_feed": endpoint(50, 50, stale=40)}, data=counts()),
+    noise_floor=None,
+)
+
+
+@pytest.mark.parametrize(
+    ("better", "price", "expected"),
+    [
+        (
+            line("during.read_feed.success", "high"),
+            line("*.read_feed.stale"),
+            (
+                "async-bus. It: 100 %; sync-chain 0 %",
+                "none shown. It: sync-chain –; async-bus 80.0 %",
+            ),
+        ),
+        (
+            line("*.read_feed.success", "high"),
+            None,
+            ("async-bus. It: 100 %; sync-chain 0 %", "none shown."),
+        ),
+        (
+            line("memory_mib"),
+            line("during.read_feed.success", "high"),
+            (
+                "sync-chain. It: 10; async-bus 90 (9.0×)",
+                "sync-chain pays. It: 0 %; async-bus 100 %",
+            ),
+        ),
+    ],
+)
+def test_the_scenario_s_figures_say_who_is_better_off_at_what_price(
+    better: AnswerLine, price: AnswerLine | None, expected: tuple[str, str]
+) -> None:
+    for one, mib in zip(STALE_BUS.variants, (10.0, 90.0), strict=True):
+        one.footprint = Footprint(processes=1, memory_mib=mib)
+    texts = {"better": better, **({"price": price} if price else {})}
+    assert top_lines(STALE_BUS, **texts) == expected
+
+
+def test_without_a_named_figure_the_first_row_that_shows_it_is_taken() -> None:
+    better, price = top_lines(STALE_BUS)
+    assert (
+        better == "async-bus. While `comments` is down, read the feed (ok): 100 %; sync-chain 0 %"
+    )
+    assert price == "none shown."
+
+
+def test_no_difference_names_no_variant() -> None:
+    same = run_of(*(variant(name, {"read_feed": endpoint(9, 9)}) for name in (CHAIN, BUS)))
+    better, _ = top_lines(same, better=line("during.read_feed.p50"))
+    assert better == "no difference shown. It: sync-chain, async-bus 3.0 ms"
+
+
+def test_a_single_reading_is_compared_where_an_expectation_compares_it() -> None:
+    values = {f"{CHAIN}.during.read_feed.p95": 900.0, f"{BUS}.during.read_feed.p95": 9.0}
+    slow, quick = (
+        variant(name, {"read_feed": endpoint(9, 9).model_copy(update={"latency_ms": of})})
+        for name, of in (
+            (CHAIN, LatencySummary(p50=3.0, p95=900.0)),
+            (BUS, LatencySummary(p50=3.0, p95=9.0)),
+        )
+    )
+    for verdict, words in (("holds", "async-bus."), ("fails", "no difference shown.")):
+        judged = Expectation.model_validate({"says": "So.", "verdict": verdict, "values": values})
+        better, _ = top_lines(
+            run_of(slow, quick, expectations=[judged]), better=line("during.read_feed.p95")
+        )
+        assert better.startswith(words)
+
+
+def test_a_variant_alone_is_not_called_better() -> None:
+    alone = variant(BUS, {"read_feed": endpoint(9, 9)})
+    lines = screen(build_answer(run_of(alone, answer=AnswerTexts(better=line("memory_mib")))))
+    assert "Better: only async-bus ran. It: –" in lines
+
+
+def test_an_invalid_run_names_no_one() -> None:
+    assert top_lines(STALE_BUS.model_copy(update={"valid": False})) == ("", "")

@@ -15,17 +15,18 @@ from rich.text import Text
 
 from lab.report import formatting
 from lab.report.answer import HARDLY, MOSTLY, Answer, Strip
-from lab.report.answer_rows import AnswerMatrix, AnswerRow, AnswerSection, short_name
+from lab.report.answer_rows import CALM, AnswerMatrix, AnswerRow, short_name
 from lab.report.formatting import TextFormat
 
 MAX_LINES = 35
 MAX_WIDTH = 100
-_INDENT = 11
+_INDENT, _TOP_INDENT = 11, 8
 _LABEL_WIDTH, _NARROW_LABEL_WIDTH = 27, 23
 _UNIT_WIDTH = 4
 _BETTER_WIDTH, _NARROW_BETTER_WIDTH = 12, 8
 _MAX_COLUMNS = 4
 """More variants than this get a line each."""
+_MAX_TABLES = 2
 _MIN_CELL_WIDTH, _LEAST_CELL_WIDTH = 15, 8
 _STRIP_LABEL_WIDTH = 15
 _UNBREAKABLE = re.compile(r" (?=[✓✗?+x](?: |$))|(?<=\d) (?=(?:ms|s|MiB)\b|%)")
@@ -35,10 +36,11 @@ _UNBREAKABLE = re.compile(r" (?=[✓✗?+x](?: |$))|(?<=\d) (?=(?:ms|s|MiB)\b|%)
 @dataclass(frozen=True)
 class _Detail:
     """What is printed in addition to the answer: how many failures and footnotes, and whether the
-    figures of the failures, the strip and what theory predicted."""
+    figures of the failures, the rows of calm phases, the strip and what theory predicted."""
 
     failures: int = 3
     figures: bool = True
+    calm: bool = True
     strip: bool = True
     theory: bool = True
     footnotes: int = 9
@@ -47,10 +49,12 @@ class _Detail:
 _DETAILS = (
     _Detail(),
     _Detail(figures=False),
-    _Detail(figures=False, theory=False),
-    _Detail(figures=False, theory=False, strip=False),
-    _Detail(failures=1, figures=False, theory=False, strip=False, footnotes=2),
-    _Detail(failures=1, figures=False, theory=False, strip=False, footnotes=1),
+    _Detail(figures=False, calm=False),
+    _Detail(figures=False, calm=False, theory=False),
+    _Detail(figures=False, calm=False, theory=False, strip=False),
+    _Detail(1, figures=False, calm=False, theory=False, strip=False, footnotes=2),
+    _Detail(1, figures=False, calm=False, theory=False, strip=False, footnotes=1),
+    _Detail(1, figures=False, calm=False, theory=False, strip=False, footnotes=0),
 )
 """From everything to the least; the first that fits on one screen is printed."""
 
@@ -69,6 +73,10 @@ def render_answer(answer: Answer, console: Console) -> None:
 
 def _lines(answer: Answer, fmt: TextFormat, detail: _Detail) -> Iterator[Text]:
     width = min(fmt.width, MAX_WIDTH)
+    if not detail.calm:
+        main = () if answer.matrix else answer.sections[:1]
+        kept = [one for one in answer.sections if one.title != CALM or one in main]
+        answer = replace(answer, sections=tuple(kept))
     yield from _head(answer, fmt, width)
     if answer.matrix is not None:
         yield from _matrix_lines(answer, answer.matrix, fmt, width)
@@ -111,6 +119,9 @@ def _head(answer: Answer, fmt: TextFormat, width: int) -> Iterator[Text]:
         yield from map(Text, textwrap.wrap(subject, width, break_on_hyphens=False))
     for problem in answer.problems:
         yield from _paragraph("", problem, fmt, width, "red")
+    for heading, text in (("Better:", answer.better), ("Price:", answer.price)):
+        if text:
+            yield from _paragraph(heading, text, fmt, width, indent=_TOP_INDENT)
     yield Text()
 
 
@@ -211,14 +222,25 @@ def _best_sign(fmt: TextFormat) -> str:
 
 
 def _one_variant_a_line(answer: Answer, fmt: TextFormat, width: int) -> Iterator[Text]:
-    """Tables with a line for each variant, of the rows in which the variants differ."""
-    rows = [(section.title, row) for section in answer.sections for row in _differing(section)]
+    """Tables with a line for each variant; what is the same in each has no column."""
     names = max(map(len, answer.variants)) + 4
     fitting = max(1, (width - names) // _MIN_CELL_WIDTH)
+    rows, same = [], []
+    for section in sorted(answer.sections, key=lambda one: one.title == CALM):
+        for row in section.rows:
+            label = row.alone or row.label.strip()
+            figures = {cell.short or cell.text for cell in row.cells}
+            if len(figures) > 1 and (row.best or row.worst):
+                rows.append((section.title, replace(row, label=label)))
+            elif len(figures) == 1:
+                same.append(f"{label} {row.unit}".rstrip() + f" {figures.pop()}")
+    rows = rows[: _MAX_TABLES * fitting]
     tables = ceil(len(rows) / fitting)
     for number in range(tables):
         size = ceil(len(rows) / tables)
         yield from _variant_lines(answer, rows[number * size :][:size], fmt, width - names)
+    if same:
+        yield from _paragraph("In all:", "; ".join(same), fmt, width, indent=_TOP_INDENT)
 
 
 def _variant_lines(
@@ -244,13 +266,6 @@ def _variant_lines(
             line.append(_cell_text(row, index, fmt, cell), _style(row, index))
         line.rstrip()
         yield line
-
-
-def _differing(section: AnswerSection) -> Iterator[AnswerRow]:
-    """The rows in which the variants differ; the first two if there is none."""
-    rows = [row for row in section.rows if row.best or row.worst] or list(section.rows[:2])
-    for row in rows:
-        yield replace(row, label=row.alone) if row.alone else row
 
 
 # ── Matrix: faults one after another
@@ -334,13 +349,13 @@ def _strip_line(strip: Strip, fmt: TextFormat, names: int, width: int) -> Text:
 
 
 def _paragraph(
-    heading: str, text: str, fmt: TextFormat, width: int, style: str = ""
+    heading: str, text: str, fmt: TextFormat, width: int, style: str = "", indent: int = _INDENT
 ) -> Iterator[Text]:
     joined = _UNBREAKABLE.sub("\u00a0", fmt.plain(text))
-    lines = textwrap.wrap(joined, width - _INDENT, break_on_hyphens=False)
+    lines = textwrap.wrap(joined, width - indent, break_on_hyphens=False)
     for number, line in enumerate(lines or [""]):
         line = line.replace("\u00a0", " ")
-        yield Text.assemble(((heading if not number else "").ljust(_INDENT), "bold"), (line, style))
+        yield Text.assemble(((heading if not number else "").ljust(indent), "bold"), (line, style))
 
 
 def _wrapped(text: str, width: int) -> list[str]:
