@@ -129,6 +129,7 @@ class ScreenSubscribers:
 HISTORY_S = 60
 LOG_LINES = 50
 MAX_CARDS = 50
+MAX_PAST_FAULTS = 200
 
 Role = Literal["presenter", "watcher"]
 LogKind = Literal["fault", "heal", "load", "reset", "script", "exit"]
@@ -161,7 +162,7 @@ class Broadcast:
         self.started_s = perf_counter()
         self._log: deque[dict[str, Any]] = deque(maxlen=LOG_LINES)
         self._history: deque[bytes] = deque(maxlen=HISTORY_S * 1_000 // TICK_MS)
-        self._past_faults: list[dict[str, Any]] = []
+        self._past_faults: deque[dict[str, Any]] = deque(maxlen=MAX_PAST_FAULTS)
 
     @property
     def elapsed_s(self) -> float:
@@ -223,11 +224,14 @@ class Broadcast:
         """Set a part of the current state: `faults`, `seen`, `script` or `load`."""
         if name == "faults":
             ended = [fault for fault in self.current_state["faults"] if fault not in value]
-            self._past_faults = self._recent_past_faults()
             self._past_faults += [{**fault, "until_t": self.elapsed_s} for fault in ended]
         self.current_state[name] = value
         if name != "load":  # the ticks send the load
             self.subscribers.publish(name, encode(value))
+
+    def all_faults(self) -> list[dict[str, Any]]:
+        """The newest healed faults, with `until_t`, and then the active ones."""
+        return [*self._past_faults, *self.current_state["faults"]]
 
     def _recent_past_faults(self) -> list[dict[str, Any]]:
         """The healed faults of the last HISTORY_S seconds, with `until_t`, the oldest first."""

@@ -1,8 +1,8 @@
 """What an outage cost: a card after each heal, and a score that only grows. Both from the ticks.
 
-A card covers the time from the first fault until no fault is active any more. Of each half it has
-the requests of that time by outcome, the oldest write that readers did not see, the writes that are
-missing for good, and when the half was back to normal.
+A card covers the time of one fault, in one half or in both. Of each half it has the requests of
+that time by outcome, the oldest write that readers did not see, the writes that are missing for
+good, and when the half was back to normal. Faults that overlap have a card each.
 """
 
 from collections import deque
@@ -65,6 +65,13 @@ class HalfCount:
         self.has_read = False
         self._recent: deque[tuple[float, Mapping[str, Any]]] = deque(maxlen=HEAL_TICKS)
         self.begin()
+
+    def fork(self) -> "HalfCount":
+        """The count of an outage that begins now."""
+        count = HalfCount()
+        count.in_flight = dict(self.in_flight)
+        count.normal_since_t, count.has_read = self.normal_since_t, self.has_read
+        return count
 
     def begin(self) -> None:
         """An outage begins."""
@@ -148,6 +155,7 @@ class Card:
     healed_t: float | None = None
     not_back: str = ""
     """Why it is not known when a half was back to normal."""
+    counts: dict[str, HalfCount] = field(default_factory=dict)
     halves: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -174,58 +182,76 @@ def is_final(card: Mapping[str, Any]) -> bool:
 
 
 class CardMaker:
-    """Counts the ticks of one start of the stacks. `publish` gets each card when its last fault is
+    """Counts the ticks of one start of the stacks. `publish` gets each card when its fault is
     healed, and again when a half is back to normal."""
 
     def __init__(self, halves: Sequence[str], publish: Callable[[Mapping[str, Any]], None]) -> None:
         self._counts = {name: HalfCount() for name in halves}
         self._scores = {name: Score() for name in halves}
         self._number, self._publish = 1, publish
-        self._card: Card | None = None
-        self._active: list[Mapping[str, Any]] = []
+        self._active: dict[tuple[str, str], Card] = {}
+        self._healed: list[Card] = []
 
     def set_faults(self, faults: Sequence[Mapping[str, Any]], t: float) -> None:
         """The active faults from now on. `t`: when the request began that changed them."""
-        had_faults, self._active = bool(self._active), list(faults)
-        if faults and not had_faults:
-            self._end_card("not before the next fault")
-            self._card = Card(self._number, min(fault["since_t"] for fault in faults))
-            self._number += 1
-            for count in self._counts.values():
-                count.begin()
-        card = self._card
-        if card is None:
-            return
-        card.faults += [fault for fault in faults if fault not in card.faults]
-        if had_faults and not faults:
-            card.healed_t = t
-            for name, count in self._counts.items():
-                count.end(t)
-                card.halves[name] = {}
-            self._complete(card, t)
-            self._publish(card.to_json())
+        active: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+        for fault in faults:
+            active.setdefault((fault["target"], fault["kind"]), []).append(fault)
+        if active.keys() - self._active.keys():
+            for card in self._healed:
+                self._end_card(card, "not before the next fault")
+            self._healed = []
+        for key, same in active.items():
+            card = self._active.get(key) or self._new_card(min(one["since_t"] for one in same))
+            self._active[key] = card
+            card.faults += [fault for fault in same if fault not in card.faults]
+        for key in self._active.keys() - active.keys():
+            self._heal(self._active.pop(key), t, sorted({target for target, _ in active}))
 
     def add_tick(self, tick: Tick) -> None:
         """Count a tick, and add the score of each half to it."""
+        t = tick["t"]
         for name, count in self._counts.items():
             pane = tick["halves"][name]
-            count.add(pane, tick["t"], bool(self._active))
+            count.add(pane, t, False)
+            for card in self._active.values():
+                card.counts[name].add(pane, t, True)
+            for card in self._healed:
+                card.counts[name].add(pane, t, False)
             pane["score"] = self._scores[name].add(pane)
-        card = self._card
-        if card is None or card.healed_t is None:
-            return
-        if self._complete(card, tick["t"]):
+        for card in list(self._healed):
+            assert card.healed_t is not None
+            if self._complete(card, t):
+                self._publish(card.to_json())
+            if all(half["back_s"] is not None for half in card.halves.values()):
+                self._healed.remove(card)
+            elif t - card.healed_t > BACK_WITHIN_S:
+                self._healed.remove(card)
+                self._end_card(card, f"not within {BACK_WITHIN_S:.0f} s")
+
+    def _new_card(self, began_t: float) -> Card:
+        counts = {name: count.fork() for name, count in self._counts.items()}
+        card = Card(self._number, began_t, counts=counts)
+        self._number += 1
+        return card
+
+    def _heal(self, card: Card, t: float, still_broken: Sequence[str]) -> None:
+        card.healed_t = t
+        for name, count in card.counts.items():
+            count.end(t)
+            card.halves[name] = {}
+        self._complete(card, t)
+        if still_broken:
+            self._end_card(card, f"not before {' and '.join(still_broken)} is healed")
+        else:
+            self._healed.append(card)
             self._publish(card.to_json())
-        if all(half["back_s"] is not None for half in card.halves.values()):
-            self._card = None
-        elif tick["t"] - card.healed_t > BACK_WITHIN_S:
-            self._end_card(f"not within {BACK_WITHIN_S:.0f} s")
 
     def _complete(self, card: Card, t: float) -> bool:
         """Fill in what is known at `t`; returns whether one more half is back to normal."""
         assert card.healed_t is not None
         is_news = False
-        for name, count in self._counts.items():
+        for name, count in card.counts.items():
             half = card.halves[name]
             half |= {**count.requests(), "missing": count.missing}
             if half.get("back_s") is None:
@@ -234,8 +260,6 @@ class CardMaker:
                 is_news = is_news or half["back_s"] is not None
         return is_news
 
-    def _end_card(self, why: str) -> None:
-        card, self._card = self._card, None
-        if card is not None and card.healed_t is not None:
-            card.not_back = why
-            self._publish(card.to_json())
+    def _end_card(self, card: Card, why: str) -> None:
+        card.not_back = why
+        self._publish(card.to_json())

@@ -90,7 +90,7 @@ class StepRequest(_RequestBody):
 
 
 class FollowRequest(_RequestBody):
-    """The body of a request for slow motion: `comment`, `post` or `read`."""
+    """The body of a request for slow motion: `comment`, `post`, `read` or `missing`."""
 
     what: Text
 
@@ -165,9 +165,10 @@ def route_table(
     async def follow(body: FollowRequest) -> Any:
         return await _found(slow_motion).follow(body.what)
 
-    async def still(half: Text, n: Text = "") -> web.Response:
-        # `n` is the number of the drawing: it makes its address new for the browser.
-        drawn = _found(slow_motion).still(half)
+    async def still(n: Text = "", half: Text = "") -> web.Response:
+        # `n` is the number of the drawing: it makes its address new for the browser. The drawing
+        # shows both halves, whichever one is asked for.
+        drawn = _found(slow_motion).still()
         return web.Response(text=drawn, content_type="image/svg+xml")
 
     return (

@@ -351,7 +351,7 @@ class Script:
             return self.bets.current is None or self.bets.current.holds is not None
         if condition == "normal":
             cards = self._session.broadcast.current_state["cards"]
-            return not cards or is_final(cards[-1])
+            return all(is_final(card) for card in cards)
         return True
 
     def _publish(self) -> None:

@@ -80,6 +80,11 @@ class Session:
         """The newest known state of each process of a pane, by the process."""
         return {name: node.state for name, node in self._monitors[pane].states.items()}
 
+    def missing_write(self, pane: str) -> dict[str, Any] | None:
+        """The oldest write of the load that readers of this pane will never see, if there is one:
+        see `lab/load/live_stats.py`."""
+        return self._tick_builder.missing_write(pane) if self._tick_builder else None
+
     def require_up(self) -> None:
         """Raise Conflict while the stacks are starting."""
         if not self.is_up:

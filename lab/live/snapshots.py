@@ -16,7 +16,7 @@ import asyncio
 import json
 import os
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
@@ -247,13 +247,14 @@ def has_passed(state: Mapping[str, Any], newest: str, done: str, number: int) ->
 
 MAX_HOPS = 30
 """The most hops in a tick for each pane."""
+MAX_NUMBERED = 5_000
 _MAX_LINES = 24
 _MAX_READ_BYTES = 1 << 18
 _TRUNCATE_ABOVE_BYTES = 1 << 24
 
-Hop = tuple[str, str, str, str, float, float, bool]
+Hop = tuple[str, str, str, str, float, float, bool, str]
 """Caller or publisher, target, `ask` or `tell`, route or event type, start (seconds since 1970),
-duration (ms), whether it succeeded."""
+duration (ms), whether it succeeded, the trace of its request."""
 
 MONOLITH_CALLERS = {
     "GET /feed": "query",
@@ -337,7 +338,7 @@ class HopReader:
         for call in span.get("asked", ()):
             what, ok = f"{call['what'].partition('?')[0]}", "failed" not in call
             for start, end in self._path(caller, call["whom"]):
-                yield start, end, "ask", what, call["at"], call["ms"], ok
+                yield start, end, "ask", what, call["at"], call["ms"], ok, span["trace"]
 
     def _path(self, caller: str, callee: str) -> list[tuple[str, str]]:
         callee = next_hop(callee, caller, self._hop_services)
@@ -348,16 +349,32 @@ def _consumption_hops(span: dict[str, Any]) -> Iterator[Hop]:
     """The hops of a consumed event: from the bus to the consumer, and from the publisher to the
     bus. Each consumer has a span of the event, so only its first consumer yields the second one."""
     event, consumer = span["name"], span["service"]
-    ok = "failed" not in span
+    ok, trace = "failed" not in span, span["trace"]
     if EVENT_CONSUMERS.get(event, ("",))[0] == consumer:
-        yield PUBLISHER_OF[event], BUS, "tell", event, span["at"], span["ms"], ok
-    yield BUS, consumer, "tell", event, span["at"], span["ms"], ok
+        yield PUBLISHER_OF[event], BUS, "tell", event, span["at"], span["ms"], ok, trace
+    yield BUS, consumer, "tell", event, span["at"], span["ms"], ok, trace
 
 
 def hop_from_load(call: list[Any], now_s: float) -> Hop:
     """The hop of a call in a report of the load, which gives its start in ms relative to now."""
-    service, what, at_ms, took_ms, ok = call
-    return CLIENT, service, "ask", what, now_s + at_ms / 1_000, took_ms, ok
+    service, what, at_ms, took_ms, ok, trace = call
+    return CLIENT, service, "ask", what, now_s + at_ms / 1_000, took_ms, ok, trace
+
+
+class RequestNumbers:
+    """A short number for each trace, so that a screen knows which hops belong together."""
+
+    def __init__(self) -> None:
+        self._numbers: OrderedDict[str, int] = OrderedDict()
+        self._last = 0
+
+    def __getitem__(self, trace: str) -> int:
+        if trace not in self._numbers:
+            self._last += 1
+            self._numbers[trace] = self._last
+            if len(self._numbers) > MAX_NUMBERED:
+                self._numbers.popitem(last=False)
+        return self._numbers[trace]
 
 
 # ── Ticks
@@ -386,6 +403,13 @@ class TickBuilder:
             stack.name: MissingWrites(stack, monitors[stack.name].states) for stack in stacks
         }
         self._load: dict[str, Any] = {}
+        self._missing_writes: dict[str, Any] = {}
+        self._numbers = RequestNumbers()
+
+    def missing_write(self, pane: str) -> dict[str, Any] | None:
+        """The oldest missing write of a pane, as in a report of the load; None if none is."""
+        found: dict[str, Any] | None = self._missing_writes.get(pane)
+        return found
 
     def build(self, report: Report, began_s: float) -> Tick:
         """The tick for this report. `t` in it: seconds since `began_s`, a moment of
@@ -414,25 +438,26 @@ class TickBuilder:
         # The client's calls come first, so that hops between services do not crowd them out.
         calls = [hop_from_load(call, now_unix_s) for call in pane_report["calls"]]
         hops = [*calls, *service_hops[: MAX_HOPS - len(calls)]]
+        missing = self._missing[name].count(
+            pane_report["unseen_by_age"], pane_report["looked_s"], now_s
+        )
+        self._missing_writes[name] = pane_report["oldest_unseen"] if missing else None
         return {
             **{key: pane_report[key] for key in _LOAD_KEYS},
-            "missing": self._missing[name].count(
-                pane_report["unseen_by_age"], pane_report["looked_s"], now_s
-            ),
+            "missing": missing,
             "nodes": self._monitors[name].snapshot(),
-            "hops": [_encode_hop(hop, now_unix_s) for hop in hops],
+            "hops": [self._encode_hop(hop, now_unix_s) for hop in hops],
             "hops_total": total + pane_report["calls_total"],
         }
+
+    def _encode_hop(self, hop: Hop, now_unix_s: float) -> list[Any]:
+        *ends, kind, what, at_s, took_ms, ok, trace = hop
+        at_ms = min(0, round((at_s - now_unix_s) * 1_000, 1))
+        return [*ends, kind, what, at_ms, round(took_ms, 1), ok, self._numbers[trace]]
 
     def close(self) -> None:
         for hops in self._hop_readers.values():
             hops.close()
-
-
-def _encode_hop(hop: Hop, now_unix_s: float) -> list[Any]:
-    start, end, kind, what, at_s, took_ms, ok = hop
-    at_ms = min(0, round((at_s - now_unix_s) * 1_000))
-    return [start, end, kind, what, at_ms, round(took_ms, 1), ok]
 
 
 def without_hops(tick: Tick) -> Tick:

@@ -15,13 +15,17 @@ from time import perf_counter
 from typing import Any
 
 from lab.load.metrics import percentile
-from lab.load.samples import WRITES, Sample
+from lab.load.samples import WRITES, Sample, number_of
 
 MAX_CALLS = 12
 """Most calls that a report lists one by one, to be drawn; the others are counted."""
 MAX_UNSEEN = 20_000
 AGES_S = 60
 _LAG_WINDOW = 400  # sends: some seconds, so that one stall is soon over
+
+
+_Call = tuple[str, str, float, float, bool, str]
+"""Service, request line, start (`perf_counter`), duration (ms), whether it succeeded, its trace."""
 
 
 @dataclass
@@ -57,14 +61,14 @@ class RecentStats:
     posts: RequestStats = field(default_factory=RequestStats)
     comments: RequestStats = field(default_factory=RequestStats)
     visible_ms: list[float] = field(default_factory=list)
-    calls: list[tuple[str, str, float, float, bool]] = field(default_factory=list)
+    calls: list[_Call] = field(default_factory=list)
     calls_total: int = 0
     feed_ok: bool = True
     in_flight: int = 0
     unsent: int = 0
-    # The time of the 201 by id of the write, oldest first. An OrderedDict, because a dict finds
-    # its first key slowly after many deletions at the front.
-    _unseen: OrderedDict[str, float] = field(default_factory=OrderedDict)
+    # The time of the 201, and the write, by its id, oldest first. An OrderedDict, because a dict
+    # finds its first key slowly after many deletions at the front.
+    _unseen: OrderedDict[str, tuple[float, Sample]] = field(default_factory=OrderedDict)
 
     def record_sent(self, sample: Sample) -> None:
         """Record a send; if `sample.dropped`, one that was not made: too many were in progress."""
@@ -84,7 +88,7 @@ class RecentStats:
             stats.ok += 1
             stats.good_ms.append(took_ms)
             if stats is not self.reads:
-                self._unseen[sample.id] = now_s
+                self._unseen[sample.id] = now_s, sample
                 if len(self._unseen) > MAX_UNSEEN:
                     self._unseen.popitem(last=False)
         else:
@@ -95,7 +99,8 @@ class RecentStats:
         self.calls_total += 1
         # Failures are always added: viewers look for them.
         if len(self.calls) < MAX_CALLS or not sample.ok:
-            self.calls.append((service, request_line, now_s - took_ms / 1_000, took_ms, sample.ok))
+            began_s = now_s - took_ms / 1_000
+            self.calls.append((service, request_line, began_s, took_ms, sample.ok, sample.trace))
 
     def undo_sent(self, sample: Sample) -> None:
         """Undo a recorded send: this machine had no socket for it."""
@@ -115,7 +120,8 @@ class RecentStats:
     def take_snapshot(self) -> dict[str, Any]:
         """The interval that ends now, ready for JSON; the next interval starts empty."""
         now_s = perf_counter()
-        oldest_s = next(iter(self._unseen.values()), now_s)
+        oldest = next(iter(self._unseen.values()), None)
+        oldest_s = oldest[0] if oldest else now_s
         writes = self.posts + self.comments
         snapshot = {
             "reads": self.reads.to_json(),
@@ -129,11 +135,12 @@ class RecentStats:
             "visible_ms": median_and_max(self.visible_ms),
             "unseen": len(self._unseen),
             "unseen_by_age": self._count_unseen_by_age(now_s),
+            "oldest_unseen": _describe_write(*oldest) if oldest else None,
             "feed_age_ms": round((now_s - oldest_s) * 1_000),
             "feed_ok": self.feed_ok,
             "calls": [
-                [service, what, round((at_s - now_s) * 1_000), round(took_ms, 1), ok]
-                for service, what, at_s, took_ms, ok in _sample_calls(self.calls)
+                [service, what, round((at_s - now_s) * 1_000, 1), round(took_ms, 1), ok, trace]
+                for service, what, at_s, took_ms, ok, trace in _sample_calls(self.calls)
             ],
             "calls_total": self.calls_total,
         }
@@ -149,16 +156,28 @@ class RecentStats:
     def _count_unseen_by_age(self, now_s: float) -> list[int]:
         """How many unseen writes were acknowledged at least 0, 1, ..., AGES_S - 1 seconds ago."""
         younger = [0] * AGES_S
-        for at_s in reversed(self._unseen.values()):  # the newest first
+        for at_s, _ in reversed(self._unseen.values()):  # the newest first
             if (age_s := int(now_s - at_s)) >= AGES_S - 1:
                 break
             younger[age_s + 1] += 1
         return [len(self._unseen) - count for count in accumulate(younger)]
 
 
+def _describe_write(acknowledged_s: float, write: Sample) -> dict[str, Any]:
+    """A write that readers do not see. `acknowledged_s`: a time of `perf_counter`."""
+    return {
+        "id": write.id,
+        "endpoint": write.endpoint,
+        "number": number_of(write.token),
+        "trace": write.trace,
+        "acknowledged_s": acknowledged_s,
+        "took_ms": write.latency_ms,
+    }
+
+
 def _sample_calls(
-    calls: Sequence[tuple[str, str, float, float, bool]],
-) -> Sequence[tuple[str, str, float, float, bool]]:
+    calls: Sequence[_Call],
+) -> Sequence[_Call]:
     failed = [call for call in calls if not call[4]][: MAX_CALLS // 2]
     good = [call for call in calls if call[4]]
     return [*failed, *good[: MAX_CALLS - len(failed)]]

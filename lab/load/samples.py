@@ -92,6 +92,12 @@ def make_token(variant: int, number: int) -> str:
     return f"w-{variant}-{number:06d};"
 
 
+def number_of(token: str) -> int:
+    """The number in a token of `make_token`; 0 in any other text."""
+    digits = token.rstrip(";").rpartition("-")[2]
+    return int(digits) if digits.isdigit() else 0
+
+
 def build_text(arrival: Arrival, token: str, rejected_share: float = REJECTED_SHARE) -> str:
     """The text of a write: a post's title or a comment's content, with its token. `rejected_share`:
     the share of comments that moderation rejects."""

@@ -5,8 +5,8 @@ events in a distributed system*, Communications of the ACM 21, 1978). The rows k
 that happens and not the distances in time: a millisecond beside a second could not be read.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 ArrowKind = Literal["request", "reply", "event"]
@@ -59,7 +59,8 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Diagram:
-    """`caption`: what it shows, in a sentence. Lifelines are drawn from left to right."""
+    """`caption`: what it shows, in a sentence. Lifelines are drawn from left to right. In `groups`,
+    each lifeline `GROUP/NAME` belongs to one of them."""
 
     title: str
     caption: str
@@ -67,6 +68,7 @@ class Diagram:
     arrows: tuple[Arrow, ...] = ()
     marks: tuple[Mark, ...] = ()
     stretches: tuple[Stretch, ...] = ()
+    groups: tuple[str, ...] = ()
 
     def steps(self) -> list[Step]:
         """All that happens, in order, each in its row. What happens at the same time to different
@@ -92,6 +94,36 @@ class Diagram:
             yield stretch.from_ms, stretch.lifeline, stretch, False
             if stretch.until_ms is not None:
                 yield stretch.until_ms, stretch.lifeline, stretch, True
+
+
+def side_by_side(diagrams: Sequence[Diagram]) -> Diagram:
+    """Several diagrams on one time axis, each a group of lifelines that has its title."""
+
+    def within(diagram: Diagram) -> Diagram:
+        group = f"{diagram.title}/"
+        return replace(
+            diagram,
+            lifelines=tuple(group + name for name in diagram.lifelines),
+            arrows=tuple(
+                replace(one, sender=group + one.sender, receiver=group + one.receiver)
+                for one in diagram.arrows
+            ),
+            marks=tuple(replace(one, lifeline=group + one.lifeline) for one in diagram.marks),
+            stretches=tuple(
+                replace(one, lifeline=group + one.lifeline) for one in diagram.stretches
+            ),
+        )
+
+    parts = [within(diagram) for diagram in diagrams]
+    return Diagram(
+        " and ".join(diagram.title for diagram in diagrams),
+        " ".join(f"{diagram.title}: {diagram.caption}" for diagram in diagrams),
+        tuple(name for part in parts for name in part.lifelines),
+        tuple(arrow for part in parts for arrow in part.arrows),
+        tuple(mark for part in parts for mark in part.marks),
+        tuple(stretch for part in parts for stretch in part.stretches),
+        tuple(diagram.title for diagram in diagrams),
+    )
 
 
 End = tuple[float, str, Arrow | Mark | Stretch, bool]

@@ -118,13 +118,40 @@ def test_a_half_that_never_recovers_is_said_to(outage: Outage) -> None:
     assert outage.cards[-1]["halves"][LEFT]["back_s"] is None
 
 
-def test_faults_that_overlap_share_a_card(outage: Outage) -> None:
-    outage.ticks(1, pane(), pane())
-    outage.faults(FAULT, {**FAULT, "target": "query", "since_t": outage.t})
-    outage.faults(FAULT)
+QUERY = {**FAULT, "target": "query"}
+
+
+def test_faults_that_overlap_have_a_card_each(outage: Outage) -> None:
+    failing = pane(reads=requests(failed=1))
+    outage.ticks(1, failing, pane())
+    outage.faults(FAULT, {**QUERY, "since_t": outage.t})
+    outage.ticks(2, failing, pane())
+    outage.faults({**QUERY, "since_t": 2.0})
+    (first,) = outage.cards
+    assert (first["n"], first["down_s"], first["not_back"]) == (
+        *(1, 3.0, "not before query is healed"),
+    )
+    assert [fault["target"] for fault in first["faults"]] == ["comments"]
+    assert first["halves"][LEFT]["reads"] == {"ok": 0, "all": 30}
+    outage.ticks(1, failing, pane())
+    outage.faults()
+    outage.ticks(2, pane(), pane())
+    second = outage.cards[-1]
+    assert (second["n"], second["began_t"], second["down_s"]) == (2, 2.0, 3.0)
+    assert [fault["target"] for fault in second["faults"]] == ["query"]
+    assert second["halves"][LEFT]["reads"] == {"ok": 0, "all": 30}
+    assert second["halves"][LEFT]["back_s"] == 0.1
+
+
+def test_a_fault_in_both_halves_has_one_card_until_both_are_healed() -> None:
+    outage = Outage()
+    left, right = {**FAULT, "half": LEFT}, {**FAULT, "half": RIGHT, "since_t": 1.2}
+    outage.faults(left, right)
+    outage.faults(right)
     assert outage.cards == []
     outage.faults()
-    assert [fault["target"] for fault in outage.cards[-1]["faults"]] == ["comments", "query"]
+    (card,) = outage.cards
+    assert [fault["half"] for fault in card["faults"]] == [LEFT, RIGHT]
 
 
 def test_writes_that_are_missing_are_counted_and_not_timed(outage: Outage) -> None:

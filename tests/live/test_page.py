@@ -109,6 +109,57 @@ def test_keys_break_heal_and_write_in_both_halves(live: PageObserver) -> None:
     assert set(page.locator("button kbd").all_text_contents()) <= {*shown, "Enter"}
 
 
+_IN_ORDER = """hops => import('./static/hop_order.js').then(({inOrder}) => inOrder(hops).map(
+    ({hop, startS, durationS}) => [`${hop.from}>${hop.to}`, startS, startS + durationS]))"""
+_IN_LANES = """spans => import('./static/charts.js').then(({inLanes}) =>
+    inLanes(spans).map(({since, lane, lanes}) => [since, lane, lanes]))"""
+
+
+def hop(ends: str, at_ms: float, took_ms: float, what: str = "GET /it") -> dict[str, Any]:
+    start, _, end = ends.partition(">")
+    return {
+        **{"from": start, "to": end, "what": what, "isEvent": "event-bus" in ends},
+        **{"at": at_ms, "tookMs": took_ms},
+    }
+
+
+def test_the_hops_of_one_request_follow_one_another(live: PageObserver) -> None:
+    comment = [
+        hop("comments>moderation", 5, 2),
+        hop("client>comments", 0, 9),
+        hop("comments>posts", 2, 2),
+        hop("event-bus>moderation", 20, 1, "CommentCreated"),
+        hop("comments>event-bus", 20, 1, "CommentCreated"),
+        hop("moderation>event-bus", 30, 1, "CommentModerated"),
+    ]
+    shown = {ends: times for ends, *times in live.page.evaluate(_IN_ORDER, comment)}
+    first, second = shown["comments>posts"], shown["comments>moderation"]
+    whole = shown["client>comments"]
+    assert whole[0] < first[0] < first[1] <= second[0] < second[1] < whole[1]
+    created, arrived = shown["comments>event-bus"], shown["event-bus>moderation"]
+    assert second[1] <= created[0] < created[1] == arrived[0]
+    assert arrived[1] == shown["moderation>event-bus"][0]
+    # Calls that were made at the same time are shown so.
+    together = [hop("query>posts", 1, 5), hop("query>comments", 1, 5), hop("client>query", 0, 8)]
+    starts = {ends: start for ends, start, _ in live.page.evaluate(_IN_ORDER, together)}
+    assert starts["query>posts"] == starts["query>comments"]
+
+
+def test_faults_that_overlap_are_shaded_beside_each_other(live: PageObserver) -> None:
+    spans = [{"since": since, "until": until} for since, until in ((1, 2), (3, 6), (4, 5), (5, 8))]
+    found = live.page.evaluate(_IN_LANES, spans)
+    assert found == [[1, 0, 1], [3, 0, 2], [4, 1, 2], [5, 1, 2]]
+
+
+def test_each_fault_has_its_own_clock(live: PageObserver) -> None:
+    live.page.keyboard.press("k")
+    live.wait_for_text("#outage", "comments DOWN · 0:01")
+    for key in "4s":
+        live.page.keyboard.press(key)
+    live.wait_for_text("#outage", " | query slow +300 ms · 0:0")
+    assert live.page.text_content("#outage").startswith("comments DOWN · 0:0")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("key", ["л", "κ"])
 def test_keys_act_by_place_in_other_layouts(live: PageObserver, key: str) -> None:

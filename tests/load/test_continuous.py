@@ -187,8 +187,12 @@ def test_unseen_writes_are_counted_by_their_age() -> None:
     lately = RecentStats()
     ages_s = (1_000.0, 4.5, 1.2, 0.1)
     now_s = perf_counter()
-    lately._unseen.update((str(age), now_s - age) for age in ages_s)
-    counts = lately.take_snapshot()["unseen_by_age"]
+    write = Sample("half", "steady", "create_post", 0.0, 0.0, 5.0, token="w-1-000431;", trace="t")
+    lately._unseen.update((str(age), (now_s - age, write)) for age in ages_s)
+    report = lately.take_snapshot()
+    counts = report["unseen_by_age"]
+    assert report["oldest_unseen"]["acknowledged_s"] == now_s - 1_000
+    assert report["oldest_unseen"]["number"] == 431
     assert counts == [4, 3, 2, 2, 2, *[1] * (AGES_S - 5)]
 
 

@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from aiohttp import web
 
 from lab.bus.base import BusUnavailable
 from lab.bus.course.client import CourseEvent, Poster, read_event
+from lab.bus.moments import Moments
 from lab.domain.services import BUS, BY_HAND_PORTS, SUBSCRIBERS, by_hand_url
 from lab.service.http import Route, answer
 from lab.service.server import Shell, ShellOptions
@@ -37,6 +39,7 @@ class CourseServer:
         self._subscribers = subscribers
         self._deliver = DELIVERIES[delivery]
         self._post = Poster()
+        self.moments = Moments()
         self._events: list[CourseEvent] = []
         self._begun = 0
         self._deliveries: dict[int, asyncio.Task[None]] = {}
@@ -49,7 +52,10 @@ class CourseServer:
     async def accept(self, event: CourseEvent) -> None:
         """Store the event and deliver it."""
         self._events.append(event)
-        await self._deliver(self, event)
+        number = len(self._events)
+        subject = str(event.data.get("id", ""))
+        self.moments.note_event(number, event.type, subject, time.time(), None)
+        await self._deliver(self, number, event)
 
     async def list_events(self, request: web.BaseRequest) -> web.Response:
         """`GET /events`: all events published since this process started."""
@@ -66,29 +72,41 @@ class CourseServer:
             "events": len(self._events),
         }
 
-    async def uncaught(self, event: CourseEvent) -> None:
+    async def uncaught(self, number: int, event: CourseEvent) -> None:
         for subscriber in self._subscribers:
-            self._start_task(self._post_or_exit(subscriber, event))
+            self._start_task(self._post_or_exit(subscriber, number, event))
 
-    async def one_by_one(self, event: CourseEvent) -> None:
-        await self._start_task(self._try_to_post(self._subscribers, event))
+    async def one_by_one(self, number: int, event: CourseEvent) -> None:
+        await self._start_task(self._try_to_post(self._subscribers, number, event))
 
-    async def fire_and_forget(self, event: CourseEvent) -> None:
+    async def fire_and_forget(self, number: int, event: CourseEvent) -> None:
         for subscriber in self._subscribers:
-            self._start_task(self._try_to_post([subscriber], event))
+            self._start_task(self._try_to_post([subscriber], number, event))
 
-    async def _post_or_exit(self, subscriber: str, event: CourseEvent) -> None:
+    async def _post_and_note(self, subscriber: str, number: int, event: CourseEvent) -> None:
+        at_s, failed = time.time(), ""
         try:
             await self._post(subscriber, event)
+        except BusUnavailable as error:
+            failed = str(error)
+            raise
+        finally:
+            self.moments.note_delivery(subscriber, number, number, at_s, failed)
+
+    async def _post_or_exit(self, subscriber: str, number: int, event: CourseEvent) -> None:
+        try:
+            await self._post_and_note(subscriber, number, event)
         except BusUnavailable as error:
             # As Node does, since version 15, with an unhandled promise rejection.
             _log(f"Unhandled rejection: {error}")
             os._exit(1)
 
-    async def _try_to_post(self, subscribers: Sequence[str], event: CourseEvent) -> None:
+    async def _try_to_post(
+        self, subscribers: Sequence[str], number: int, event: CourseEvent
+    ) -> None:
         try:
             for subscriber in subscribers:
-                await self._post(subscriber, event)
+                await self._post_and_note(subscriber, number, event)
         except BusUnavailable as error:
             _log(str(error))
 
@@ -101,7 +119,7 @@ class CourseServer:
         return task
 
 
-Deliver = Callable[[CourseServer, CourseEvent], Coroutine[Any, Any, None]]
+Deliver = Callable[[CourseServer, int, CourseEvent], Coroutine[Any, Any, None]]
 DELIVERIES: dict[str, Deliver] = {
     "uncaught": CourseServer.uncaught,
     "one-by-one": CourseServer.one_by_one,
@@ -141,6 +159,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     routes = [
         Route("POST", "/events", server.publish, raw=True),
         Route("GET", "/events", server.list_events, raw=True),
+        server.moments.route,
     ]
     shell = Shell(ARRANGEMENT, BUS, routes, ShellOptions.of(arguments))
     shell.state = server.state

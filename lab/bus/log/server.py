@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,6 +40,7 @@ from lab.bus.log.wire import (
     parse_sequence_number,
     read_envelopes,
 )
+from lab.bus.moments import Moments
 from lab.domain import headers
 from lab.domain.errors import Conflict, DiskFailed
 from lab.domain.events import Envelope
@@ -103,6 +105,7 @@ class LogServer:
             self._report(self._damage)
         self._head_changed = asyncio.Event()
         self._closing = False
+        self.moments = Moments()
 
     async def group_commit_loop(self) -> None:
         """Commit waiting events in a loop; on cancellation end the streams."""
@@ -208,10 +211,15 @@ class LogServer:
         """
         if self._damage:
             raise LogDamaged(self._damage)
+        received_s = time.time()
         committed: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
         self._waiting.append((envelopes, committed))
         self._work_available.set()
-        return await committed
+        sequences = await committed
+        committed_s = time.time()
+        for sequence, event in zip(sequences, envelopes, strict=True):
+            self.moments.note_event(sequence, event.type, event.subject, received_s, committed_s)
+        return sequences
 
     async def read(self, request: web.BaseRequest) -> web.StreamResponse:
         """`GET /events?after=N`: NDJSON of all events after N; with `follow=1` it never ends.
@@ -226,7 +234,7 @@ class LogServer:
         position, follow = parse_read_query(request)
         self._check_position(position, request.query.get("epoch", ""), follow)
         head_changed, lines = self._head_changed, self._read_lines(position)
-        asked_head = self._head
+        asked_head, reader = self._head, request.headers.get(headers.CALLER, "")
         stream = web.StreamResponse(
             headers={"Content-Type": "application/x-ndjson", headers.EPOCH: self._log.epoch}
         )
@@ -234,6 +242,9 @@ class LogServer:
         with suppress(DiskFailed):
             while not self._closing and position + 1 >= self._first:
                 if lines:
+                    self.moments.note_delivery(
+                        reader, position + 1, position + len(lines), time.time()
+                    )
                     position += len(lines)
                     await stream.write(b"\n".join(lines) + b"\n")
                 elif follow:
@@ -339,6 +350,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         Route("GET", "/events", server.read, raw=True),
         Route("GET", "/head", server.head, raw=True),
         Route("GET", "/asyncapi.json", asyncapi_document, raw=True, faultable=False),
+        server.moments.route,
     ]
     shell = Shell(ARRANGEMENT, BUS, routes, ShellOptions.of(arguments))
     shell.state = lambda: {"head": server.newest}

@@ -64,6 +64,7 @@ export function createActions(page) {
     nextStepOrPause: () =>
       model.script && page.role === "presenter" ? actions.nextStep() : view.togglePause(),
     follow: () => page.slowMotion.follow(),
+    followMissing: () => page.slowMotion.follow("missing"),
     nextBet: () => page.bets.next(model),
     toggleInvitation: () => page.bets.toggleInvitation(),
     pause: () => view.togglePause(),

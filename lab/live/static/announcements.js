@@ -5,6 +5,7 @@ import { byId, el, updateAttribute, setText, withBoldNames } from "./dom.js";
 import { clock, duration, faultName } from "./format.js";
 
 const HEALED_S = 5;
+const MOST_CLOCKS = 2;
 
 const LINES = 50;
 const AT_ONCE_S = 1;
@@ -59,18 +60,22 @@ export class Announcements {
       setText(byId("late"), `▲ Machine busy: up to +${duration(late)}`);
   }
 
-  /** The newest active fault, and for how long: `comments DOWN · 0:12`; or what was just healed. */
+  /** The active faults, each with its own clock: `comments DOWN · 0:12`; or what was just healed. */
   _showOutage(model, view) {
     const active = model.faultIntervals.filter(
       ({ since, until }) => since <= view.t && view.t < until,
     );
-    const newest = active.at(-1);
     const healed = model.faultIntervals.findLast(
       ({ until }) => until <= view.t && view.t < until + HEALED_S,
     );
     const name = ({ fault }) => `${fault.target} ${faultName(fault)}`;
+    const clocks = new Map(); // a fault in both halves has one clock
+    for (const one of active)
+      if (!clocks.has(name(one))) clocks.set(name(one), clock(view.t - one.since));
+    const running = [...clocks].map(([says, time]) => `${says} · ${time}`);
+    const more = running.length > MOST_CLOCKS ? ` +${running.length - MOST_CLOCKS}` : "";
     const ended = healed ? `healed: ${name(healed)}` : "";
-    setText(byId("outage"), newest ? `${name(newest)} · ${clock(view.t - newest.since)}` : ended);
+    setText(byId("outage"), running.slice(-MOST_CLOCKS).join(" | ") + more || ended);
   }
 
   _showComment(model, view) {

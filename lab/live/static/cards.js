@@ -4,6 +4,7 @@ import { button, byId, el, setText, updateAttribute } from "./dom.js";
 import { clock, faultName } from "./format.js";
 
 const SHOWN_S = 25;
+const MOST_CARDS = 2;
 const MOST_FAILED = 10_000;
 const MOST_STALE_S = 1_000;
 
@@ -62,32 +63,36 @@ export function cardTable(card) {
   );
 }
 
-/** Shows the newest card for a while after its heal, until it is closed or a fault begins; a step of
- * a lecture may keep it on the screen. */
+/** Shows the newest cards for a while after their heal, until they are closed or a fault begins; a
+ * step of a lecture may keep the last one on the screen. */
 export class CardView {
   constructor() {
-    this.shown = null;
-    this.closed = 0;
+    this.shown = [];
+    this.closed = new Set();
   }
 
   /** @param {import("./model.js").Model} model @param {number} t the moment on the screen */
   show(model, t) {
-    const card = model.cardAt(t);
     const { steps, at } = model.script ?? {};
     const isKept = at > 0 && steps[at - 1].card;
-    const isRecent = card && t - card.healed_t < SHOWN_S && !model.hasFaultAt(t);
-    const isDue = card && (isKept || isRecent) && card.n !== this.closed;
-    byId("card").hidden = !isDue;
-    if (!isDue || card === this.shown) return;
-    this.shown = card;
+    const due = model
+      .cardsAt(t)
+      .filter((card, i, all) => {
+        const isRecent = t - card.healed_t < SHOWN_S && !model.hasBegunFault(card.healed_t, t);
+        return (isRecent || (isKept && i === all.length - 1)) && !this.closed.has(card.n);
+      })
+      .slice(-MOST_CARDS);
+    byId("card").hidden = !due.length;
+    if (due.length === this.shown.length && due.every((card, i) => card === this.shown[i])) return;
+    this.shown = due;
     byId("card").replaceChildren(
-      cardTable(card),
+      ...due.map(cardTable),
       button("Close", "Esc", {}, () => this.close()),
     );
   }
 
   close() {
-    this.closed = this.shown?.n ?? 0;
+    for (const { n } of this.shown) this.closed.add(n);
   }
 }
 

@@ -95,8 +95,6 @@ export class Chart {
     updateAttribute(this.bandFrame, "x", this.left);
     updateAttribute(this.bandFrame, "width", Math.max(0, this.width - this.left));
     updateAttribute(this.bandFrame, "height", this.bandHeight);
-    for (const { label } of this.shades)
-      updateAttribute(label, "y", this.bandHeight + 0.8 * this.bottom);
     updateAttribute(this.bandLabel, "x", this.left - 5);
     updateAttribute(this.bandLabel, "y", this.bandHeight / 2 + 0.25 * this.bottom);
     updateAttribute(this.drawing, "viewBox", `0 0 ${this.width} ${this.height}`);
@@ -184,27 +182,33 @@ export class Chart {
     return d || "M0 0";
   }
 
-  /** Shades the times of the newest faults, with a label if it does not overlap a newer one. */
+  /** Shades the times of the newest faults, each in a lane of its own where they overlap. A label
+   * is left out if it would overlap a newer one of its lane. */
   _shade(intervals, x, from, t) {
-    const newest = intervals.slice(-MAX_INTERVALS).reverse();
-    let free = this.width;
+    const newest = inLanes(intervals.slice(-MAX_INTERVALS)).reverse();
+    const free = [];
+    const height = this.height - this.bottom;
     this.shades.forEach(({ area, label }, i) => {
       const interval = newest[i];
       updateAttribute(area, "visibility", interval ? "visible" : "hidden");
       if (!interval) return setText(label, "");
+      const { lane, lanes } = interval;
       const begin = x(Math.max(interval.since, from));
       updateAttribute(area, "x", begin);
       updateAttribute(area, "width", Math.max(1, x(Math.min(interval.until, t)) - begin));
-      updateAttribute(area, "height", this.height - this.bottom);
+      updateAttribute(area, "y", Math.round((height * lane) / lanes));
+      updateAttribute(area, "height", Math.round(height / lanes));
       const name = faultName(interval.fault);
+      const right = free[lane] ?? this.width;
       const text = [`${interval.fault.target} ${name}`, name].find(
-        (words) => begin + this._labelWidth(label, words) <= free || i === 0,
+        (words) => begin + this._labelWidth(label, words) <= right || right === this.width,
       );
       if (!text) return setText(label, "");
-      const at = Math.min(begin + 4, free - this._labelWidth(label, text));
+      const at = Math.min(begin + 4, right - this._labelWidth(label, text));
       setText(label, text);
       updateAttribute(label, "x", at);
-      free = at - 4;
+      updateAttribute(label, "y", this.bandHeight + (0.8 + lane) * this.bottom);
+      free[lane] = at - 4;
     });
   }
 
@@ -217,6 +221,23 @@ export class Chart {
     }
     return this.lengths.get(words);
   }
+}
+
+/** The intervals, each with its `lane` and the number of `lanes` among those that it overlaps. */
+export function inLanes(intervals) {
+  const placed = [...intervals].sort((a, b) => a.since - b.since).map((one) => ({ ...one, lane: 0, lanes: 1 }));
+  let group = [];
+  let until = -Infinity;
+  for (const one of placed) {
+    if (one.since >= until) group = [];
+    until = Math.max(until, one.until);
+    const taken = new Set(group.filter((other) => other.until > one.since).map(({ lane }) => lane));
+    while (taken.has(one.lane)) one.lane += 1;
+    group.push(one);
+    const lanes = Math.max(...group.map(({ lane }) => lane)) + 1;
+    for (const other of group) other.lanes = lanes;
+  }
+  return placed;
 }
 
 /** A filled column of the band, from `left` to `right` and from `top` to `bottom`. */

@@ -22,6 +22,7 @@ export function keyTable(actions) {
     ["c", "write a comment, with a ready text", () => actions.write("comment"), false],
     ["/", "type a text of your own; Enter sends it as a post", actions.focusText, false],
     ["t", "follow a comment in slow motion; again: another one", actions.follow, false],
+    ["l", "one write that readers will never see: where it was last", actions.followMissing, false],
     ["a", "ask the room for a bet; close it; finish it", actions.nextBet, false],
     ["i", "invite phones: the address as a QR code", actions.toggleInvitation, false],
     ["r", "restart both blogs with no data (asks once)", actions.reset, false],

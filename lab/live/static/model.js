@@ -157,13 +157,14 @@ export class Model {
       .map((entry) => entry.fault);
   }
 
-  hasFaultAt(t) {
-    return this.faultIntervals.some(({ since, until }) => since <= t && t < until);
+  /** Whether a fault began in (from, t]. */
+  hasBegunFault(from, t) {
+    return this.faultIntervals.some(({ since }) => from < since && since <= t);
   }
 
-  /** The newest card of an outage that had ended at `t`; null if there is none. */
-  cardAt(t) {
-    return this.cards.findLast((card) => card.healed_t <= t) ?? null;
+  /** The cards of the outages that had ended at `t`, the newest last. */
+  cardsAt(t) {
+    return this.cards.filter((card) => card.healed_t <= t).sort((a, b) => a.healed_t - b.healed_t);
   }
 
   /** When a fault was last added to a pane or removed from it, up to `t`; -Infinity for never. */

@@ -65,7 +65,7 @@ export class Pane {
       this.traffic.clear();
     } else if (view.t > this.t && !reducedMotion) {
       for (const tick of model.ticksBetween(this.t, view.t))
-        this.traffic.addHops(tick.halves[this.name]?.hops, now);
+        this.traffic.addHops(tick.halves[this.name]?.hops, tick.t, now);
     }
     this.t = view.t;
     this.traffic.draw(now);

@@ -104,12 +104,13 @@ function nodeState(node, faults) {
   if (processFault?.kind === "down" || (node && node.up === false)) return { kind: "down", says: "DOWN" };
   if (processFault || node?.up === "hangs") return { kind: "hangs", says: "HANGS" };
   if (node?.up === "slow" && !faults.length) return { kind: "unknown", says: "slow to answer" };
-  if (faults.length) return { kind: "degraded", says: faultName(faults[0]) };
+  if (faults.length) return { kind: "degraded", says: faultNames(faults) };
   if (!node || node.up === null || node.up === undefined) return { kind: "unknown", says: "" };
   if (node.queue) return { kind: "full", says: `${compactNumber(node.queue)} waiting` };
   return { kind: "well", says: "" };
 }
 
+const faultNames = ([first, ...rest]) => `${faultName(first)}${rest.length ? ` +${rest.length}` : ""}`;
 const compactNumber = (n) => (n < 1_000 ? String(n) : `${(n / 1_000).toFixed(n < 10_000 ? 1 : 0)}k`);
 
 /** The bar of the bus, with its state. */

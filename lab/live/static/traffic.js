@@ -2,14 +2,16 @@
 //
 // A hop of 2 ms would be invisible. So each dot moves for at least a third of a second. The dot of
 // a longer hop takes as long as the hop did, up to 4 s, and a request's dot waits at the callee.
-// Every dot is a real hop; if there are many, a sample is drawn.
+// Every dot is a real hop. The hops of one request follow one another, as they did (hop_order.js);
+// if there are many requests, a sample is drawn.
 
-import { BUS, HEIGHT, WIDTH, pointAlong, pathBetween } from "./layout.js";
+import { BUS, HEIGHT, POSITIONS, WIDTH, pointAlong, pathBetween } from "./layout.js";
+import { LEG_S, inOrder } from "./hop_order.js";
 
-const MIN_S = 0.34;
-const MAX_S = 4;
-const SPAN_DELAY_S = 0.35; // spans arrive a moment after their end, with varying delay
-const MAX_DOTS = 160;
+const COLLECT_S = 0.4; // spans arrive a moment after their end, with varying delay
+const WAIT_S = 3; // for the hop of the client, which ends last
+const FORGET_S = 10;
+const MAX_DOTS = 240;
 const TURN = Math.PI * 2;
 
 export class Traffic {
@@ -20,6 +22,7 @@ export class Traffic {
     this.hasBus = hasBus;
     this.dots = [];
     this.unused = [];
+    this.requests = new Map();
     this.paths = new Map();
     this.point = { x: 0, y: 0 };
     this.empty = true;
@@ -53,23 +56,49 @@ export class Traffic {
 
   clear() {
     this.unused.push(...this.dots.splice(0));
+    this.requests.clear();
   }
 
-  /** Starts a dot for each hop of a tick; `now` in seconds. */
-  addHops(hops, now) {
-    for (const [from, to, kind, , atMs, tookMs, ok] of hops ?? []) {
-      if (this.dots.length >= MAX_DOTS) return;
-      const path = this._path(from, to);
+  /** Takes the hops of the tick at `t`; `now` in seconds. Their dots start when the request is
+   * complete, or when that has taken too long. */
+  addHops(hops, t, now) {
+    for (const [from, to, kind, what, atMs, tookMs, ok, number] of hops ?? []) {
+      const hop = { from, to, what, isEvent: kind === "tell", at: 1000 * t + atMs, tookMs, ok: ok !== false };
+      const request = number ? this.requests.get(number) : null;
+      // An event may have waited, and comes later than its request. A late call is out of order.
+      if (request?.begun && !hop.isEvent) continue;
+      const isLate = request?.begun;
+      const hops = request?.hops ?? [];
+      hops.push(hop);
+      const isComplete = !hop.isEvent && !(from in POSITIONS) && from !== BUS;
+      let dueS = request?.dueS ?? now + (number ? WAIT_S : 0);
+      if (isComplete || isLate) dueS = now + COLLECT_S;
+      this.requests.set(number || Symbol("alone"), { hops, dueS, begun: false });
+    }
+  }
+
+  /** Starts the dots of the requests that are due, and forgets those that are long over. */
+  _startDue(now) {
+    for (const [key, request] of this.requests) {
+      if (now < request.dueS) continue;
+      if (!request.begun) this._start(request.hops, now);
+      request.begun = true;
+      request.hops = [];
+      if (typeof key === "symbol" || now > request.dueS + FORGET_S) this.requests.delete(key);
+    }
+  }
+
+  _start(hops, now) {
+    if (this.dots.length + hops.length > MAX_DOTS) return;
+    for (const { hop, startS, durationS } of inOrder(hops)) {
+      const path = this._path(hop.from, hop.to);
       if (!path) continue;
       const dot = this.unused.pop() ?? {};
       dot.path = path;
-      dot.isEvent = kind === "tell";
-      dot.ok = ok !== false;
-      dot.startS = Math.max(now, now + SPAN_DELAY_S + atMs / 1000);
-      // The event must reach the bus first: its dot to the bus takes this long.
-      if (dot.isEvent && from === BUS) dot.startS += MIN_S;
-      dot.durationS = Math.min(Math.max(tookMs / 1000, MIN_S), MAX_S);
-      if (dot.isEvent) dot.durationS *= path.length > 4 ? 1.8 : 1;
+      dot.isEvent = hop.isEvent;
+      dot.ok = hop.ok;
+      dot.startS = now + startS;
+      dot.durationS = durationS;
       this.dots.push(dot);
     }
   }
@@ -83,6 +112,7 @@ export class Traffic {
   /** Draws the dots that move at `now`, in seconds. */
   draw(now) {
     const { context, canvas, dots } = this;
+    this._startDue(now);
     if (this.empty && !dots.length) return;
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, canvas.width, canvas.height);
@@ -110,7 +140,7 @@ export class Traffic {
 
   _dot(dot, age) {
     const { context, point, colours } = this;
-    const leg = (MIN_S / 2) * 0.95;
+    const leg = LEG_S * 0.95;
     if (dot.isEvent) {
       pointAlong(dot.path, age / dot.durationS, point);
       context.fillStyle = dot.ok ? colours.dot : colours.bad;

@@ -5,6 +5,8 @@ from lab.results.space_time import Arrow, Diagram, Mark, Step, Stretch, time_lab
 
 _LEFT, _TOP, _ROW = 118.0, 54.0, 25.0
 _RIGHT = 140.0  # room for the labels of the last lifeline
+_GROUP_GAP = 0.6  # between groups, in distances of lifelines
+_GROUPS_WIDTH = 1_080.0
 _CROSS = "m-5-5l10 10m0-10l-10 10"
 _HEAD = 8.0
 _ALONG = 0.6
@@ -36,29 +38,41 @@ def revealed(diagram: Diagram) -> list[tuple[float, float]]:
 class _Drawing:
     def __init__(self, diagram: Diagram) -> None:
         self._diagram, self._steps = diagram, diagram.steps()
-        gap = (WIDTH - _LEFT - _RIGHT) / max(1, len(diagram.lifelines) - 1)
-        self._x = {one: _LEFT + number * gap for number, one in enumerate(diagram.lifelines)}
+        self._width = _GROUPS_WIDTH if diagram.groups else float(WIDTH)
+        places = _places(diagram)
+        gap = (self._width - _LEFT - _RIGHT) / max([1.0, *places.values()])
+        self._x = {name: _LEFT + place * gap for name, place in places.items()}
         self._rows = 1 + max((step.row for step in self._steps), default=0)
         self._bottom = _TOP + self._rows * _ROW
 
     def chart(self, name: str) -> Chart:
         diagram = self._diagram
         body = [
-            label(12, 20, diagram.title, "strong", limit=100),
+            *self._titles(),
             *map(self._lifeline, diagram.lifelines),
             *self._stretches(),
             *self._times(),
             *self._items(),
         ]
         description = f"{diagram.caption} {' '.join(self._in_words())}"
-        return Chart(name, diagram.title, description, self._bottom + 14, "".join(body))
+        return Chart(
+            name, diagram.title, description, self._bottom + 14, "".join(body), self._width
+        )
+
+    def _titles(self) -> list[str]:
+        diagram = self._diagram
+        if not diagram.groups:
+            return [label(12, 20, diagram.title, "strong", limit=100)]
+        firsts = {group: _first_of(group, diagram) for group in diagram.groups}
+        return [label(self._x[name] - 8, 20, group, "strong") for group, name in firsts.items()]
 
     def _y(self, row: int) -> float:
         return _TOP + (row + 0.5) * _ROW
 
     def _lifeline(self, name: str) -> str:
         x = self._x[name]
-        return label(x, 42, name, "soft", "middle") + line([(x, _TOP), (x, self._bottom)], "edge")
+        shown = name.rpartition("/")[2]
+        return label(x, 42, shown, "soft", "middle") + line([(x, _TOP), (x, self._bottom)], "edge")
 
     def _stretches(self) -> list[str]:
         begun = {step.item: step for step in self._steps if not step.is_end}
@@ -143,3 +157,17 @@ class _Drawing:
             elif isinstance(item, Stretch) and item.kind == "down" and not step.is_end:
                 words.append(f"{at}: {item.lifeline} is down.")
         return words
+
+
+def _places(diagram: Diagram) -> dict[str, float]:
+    """The place of each lifeline from the left, in distances between two of them."""
+    groups = diagram.groups
+    extra = {group: number * _GROUP_GAP for number, group in enumerate(groups)}
+    return {
+        name: number + extra.get(name.rpartition("/")[0], 0.0)
+        for number, name in enumerate(diagram.lifelines)
+    }
+
+
+def _first_of(group: str, diagram: Diagram) -> str:
+    return next(name for name in diagram.lifelines if name.startswith(f"{group}/"))

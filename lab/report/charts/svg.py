@@ -17,19 +17,20 @@ from lab.support.text import plain
 # ── Elements
 
 WIDTH = 760
-"""Width of every chart, in SVG units; the page scales it."""
+"""Width of a chart, in SVG units; the page scales it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
     """One chart. `name`: for ids and file names; `description`: in words, for screen readers;
-    `body`: SVG; `height`: in the same units as WIDTH."""
+    `body`: SVG; `height` and `width`: in SVG units."""
 
     name: str
     title: str
     description: str
     height: float
     body: str
+    width: float = WIDTH
 
     def svg(self, styled: bool = True) -> str:
         """The whole drawing. `styled`: with its CSS; False if the page already contains `STYLE`."""
@@ -39,8 +40,8 @@ class Chart:
             {
                 "xmlns": "http://www.w3.org/2000/svg",
                 "class": "lab-chart",
-                "viewBox": f"0 0 {WIDTH} {coordinate(self.height)}",
-                "width": WIDTH,
+                "viewBox": f"0 0 {coordinate(self.width)} {coordinate(self.height)}",
+                "width": coordinate(self.width),
                 "height": coordinate(self.height),
                 "role": "img",
                 "aria-labelledby": f"{ids}-title {ids}-says",
@@ -49,7 +50,14 @@ class Chart:
             element("desc", {"id": f"{ids}-says"}, escape_text(self.description, 2_000)),
             f"<style>{STYLE}</style>" if styled else "",
             _HATCHES,
-            element("rect", {"class": "ground", "width": WIDTH, "height": coordinate(self.height)}),
+            element(
+                "rect",
+                {
+                    "class": "ground",
+                    "width": coordinate(self.width),
+                    "height": coordinate(self.height),
+                },
+            ),
             self.body,
         )
 
