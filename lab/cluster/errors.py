@@ -7,6 +7,7 @@
     ├── NotReady            a program runs, but does not report that it is ready
     ├── NotRunning          a program that does not run was to be signalled or looked up
     ├── SignalFailed        a signal was sent, but its effect was not seen
+    ├── FaultsRemain        a run was stopped, and an attached blog still has a fault
     └── ForkServerLost      the fork server, which starts all others, has ended
 
 Each message says what was seen, what was expected, and what to try next.
@@ -71,6 +72,10 @@ class NotRunning(LabCannotRun):
 
 class SignalFailed(LabCannotRun):
     """A signal was sent, but its effect was not seen."""
+
+
+class FaultsRemain(LabCannotRun):
+    """A run at an attached blog was stopped, and one of its faults could not be removed."""
 
 
 class ForkServerLost(LabCannotRun):

@@ -67,11 +67,17 @@ def make_run_folder(create: Any, *arguments: Any) -> Path:
     return folder
 
 
-def run_until_done(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine; Ctrl-C, SIGTERM and SIGHUP cancel it, so that it ends its processes."""
+ALL_ENDED = "All faults are removed and all processes have ended."
+
+
+def run_until_done(coroutine: Coroutine[Any, Any, T], stopped: str = ALL_ENDED) -> T:
+    """Run a coroutine; Ctrl-C, SIGTERM and SIGHUP cancel it, so that it ends its processes.
+
+    `stopped`: what is then true.
+    """
     import asyncio
 
-    from lab.cluster.errors import LabCannotRun
+    from lab.cluster.errors import FaultsRemain, LabCannotRun
     from lab.commands.surroundings import too_few_open_files
 
     if few := too_few_open_files():
@@ -95,10 +101,12 @@ def run_until_done(coroutine: Coroutine[Any, Any, T]) -> T:
         done = asyncio.run(run_with_handlers())
         if not received:
             return done
-    except (asyncio.CancelledError, LabCannotRun):
+    except (asyncio.CancelledError, LabCannotRun) as error:
         if not received:
             raise
-    fail("Stopped. All faults are removed and all processes have ended.", 128 + received[0])
+        if isinstance(error, FaultsRemain):
+            stopped = str(error)
+    fail(f"Stopped. {stopped}", 128 + received[0])
 
 
 @contextmanager

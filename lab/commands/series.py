@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.commands.console import (
+    ALL_ENDED,
     VERBOSITY,
     console,
     echo_error,
@@ -27,6 +28,7 @@ from lab.report.sections import headline
 from lab.report.terminal.progress import ProgressDisplay
 from lab.results.result import Guess, RunResult
 from lab.results.run_folder import create_run_folder, drop_databases
+from lab.scenarios.attached import AttachedVariant
 from lab.scenarios.scenario import Scenario
 
 MAX_BUSY_RUNS = 3
@@ -128,7 +130,8 @@ class Series:
                 one.scenario, console(stderr=True), position, level=VERBOSITY.level
             )
             with display:
-                result = run_until_done(one.repeated.run(number, display)).result
+                run = one.repeated.run(number, display)
+                result = run_until_done(run, _stopped(one.scenario)).result
         except LabCannotRun as error:  # this run has no result; the others have
             echo_failure(
                 _with_position(position, f"{one.scenario.name}: {error}" if position else error)
@@ -170,6 +173,13 @@ class Series:
             f"busy to send the requests in time.{left} Close other programs (`lab doctor` shows "
             "the load), or lower --rate, and run it again."
         )
+
+
+def _stopped(scenario: Scenario) -> str:
+    """What is true after Ctrl-C."""
+    if any(isinstance(spec, AttachedVariant) for spec in scenario.variants.values()):
+        return "All faults are removed. The attached blog runs on, and keeps what was written."
+    return ALL_ENDED
 
 
 def was_machine_busy(result: RunResult) -> bool:

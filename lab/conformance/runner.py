@@ -4,6 +4,7 @@ An outage is judged after all have been run: what goes wrong in any control goes
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,10 +33,12 @@ from lab.conformance.outcome import (
 )
 from lab.conformance.report_card import (
     Criterion,
+    CriterionFinding,
     FindingRecorder,
     ReportCard,
     ReportSection,
 )
+from lab.conformance.standstill import StoodStill, unless_it_stood_still
 from lab.domain.services import BUS, ENTRY_POINTS
 from lab.external.arrangement import LOG, OWN, arrangement_of, lab_name
 from lab.external.programs import PRELOAD
@@ -123,8 +126,12 @@ class CheckRun:
         program that failed to start.
         """
         trouble, log = "", tuple[str, ...]()
+
+        async def check() -> tuple[tuple[CriterionFinding, ...], Moderation]:
+            return await self._on_fresh_system(_CONTRACT, check_contract)
+
         try:
-            lines, self._moderation = await self._on_fresh_system(_CONTRACT, check_contract)
+            lines, self._moderation = await unless_it_stood_still(check)
         except (StartFailed, NotReady, SeveralNotStarted) as error:
             lines = FindingRecorder(CRITERIA).findings()
             errors = error.errors if isinstance(error, SeveralNotStarted) else (error,)
@@ -165,7 +172,20 @@ class CheckRun:
             return _OutageRun(outage, title, self._missing_role(outage.role))
         if reason := self._skip_reason(outage, process):
             return _OutageRun(outage, title, reason)
-        progress(title)
+        controls = self.controls
+
+        async def attempt() -> _OutageRun:
+            progress(title)
+            self.controls = deepcopy(controls)
+            return await self._try(outage, title, process)
+
+        try:
+            return await unless_it_stood_still(attempt)
+        except StoodStill as error:
+            self.controls = controls
+            return _OutageRun(outage, title, str(error))
+
+    async def _try(self, outage: Outage, title: str, process: str) -> "_OutageRun":
         self.controls.starts += 1
         has_started = False
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from lab.cluster.arrangements import ARRANGEMENTS, preload
 from lab.cluster.attached import AttachedStack
-from lab.cluster.errors import LabCannotRun
+from lab.cluster.errors import FaultsRemain, LabCannotRun
 from lab.cluster.fixtures import seed_posts
 from lab.cluster.injector import Injection
 from lab.cluster.program import Exit, Program
@@ -170,7 +170,9 @@ class LoadPhase:
             background = (*injecting, observing, joining, sampling)
             for task in background:
                 task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
+            ended = await asyncio.gather(*background, return_exceptions=True)
+            if any(stack.attached for stack in stacks):
+                _raise_if_stopped_with_faults(ended[: len(injecting)])
         if status != 0:
             raise LabCannotRun(
                 f"The load generator exited with status {status}. "
@@ -210,7 +212,9 @@ class LoadPhase:
             try:
                 await asyncio.shield(ending)
             except asyncio.CancelledError:
-                await asyncio.gather(ending, return_exceptions=True)
+                (failure,) = await asyncio.gather(ending, return_exceptions=True)
+                if failure is not None:
+                    raise failure from None
                 raise
         return injection
 
@@ -235,6 +239,17 @@ async def _end_what_began(injection: Injection, beginning: asyncio.Task[None]) -
     await asyncio.wait([beginning])
     if not beginning.cancelled() and beginning.exception() is None:
         await injection.end()
+
+
+def _raise_if_stopped_with_faults(ended: Sequence[object]) -> None:
+    """Raise FaultsRemain if this task is being cancelled, and the removal of a fault has failed."""
+    task = asyncio.current_task()
+    failures = [one for one in ended if isinstance(one, Exception)]
+    if failures and task is not None and task.cancelling():
+        raise FaultsRemain(
+            f"The attached blog runs on, and may still have a fault, which could not be removed: "
+            f"{failures[0]}"
+        ) from failures[0]
 
 
 # ── Trial

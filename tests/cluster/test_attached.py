@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -31,8 +33,9 @@ from lab.scenarios.attached import with_attached
 from lab.scenarios.scenario import Scenario
 from tests.experiment.test_runner import ProbedInjection
 from tests.programs.unhurried import be_unhurried
-from tests.support.command_line import invoke_lab, unhurried_lab
+from tests.support.command_line import UNHURRIED, invoke_lab, unhurried_lab
 from tests.support.laboratory import eventually
+from tests.support.patience import PATIENCE_S
 from tests.support.small import ROOT, join_lines, scenario_file
 
 TOKEN = "the-token"
@@ -244,6 +247,39 @@ def test_a_fault_cancelled_while_it_begins_is_removed(tmp_path: Path) -> None:
 
     asyncio.run(cancel())
     assert done == ["kill", "probe", "start"]
+
+
+@pytest.mark.parametrize(
+    ("start", "says"),
+    [
+        ("", "All faults are removed. The attached blog runs on, and keeps what was written."),
+        ("false", "The attached blog runs on, and may still have a fault"),
+    ],
+)
+def test_ctrl_c_says_that_the_attached_blog_runs_on(engine: Engine, start: str, says: str) -> None:
+    fault = {"fault": "down", "target": "moderation"}
+    phases = "before = 0.5, during = 600, after = 0.5"
+    name = scenario_file(engine.folder, "stopped", fault, phases=phases)
+    file = engine.file.with_name("stopped-blog.toml")
+    text = engine.file.read_text()
+    file.write_text(
+        re.sub("^start = .*", f'start = ["{start}"]', text, flags=re.M) if start else text
+    )
+    command = [*UNHURRIED, "run", name, "--at", str(file)]
+    port = engine.ports["moderation"]
+    env = {**os.environ, "LAB_TOKEN": TOKEN, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, cwd=engine.folder, env=env, stderr=subprocess.PIPE, text=True
+    ) as lab:
+        try:
+            eventually(lambda: lab.poll() is not None or not is_ready(port), "the fault")
+            lab.send_signal(signal.SIGINT)
+            assert says in join_lines(lab.communicate(timeout=PATIENCE_S)[1])
+        finally:
+            lab.kill()
+    if start:
+        engine.do("start", "moderation")
+    eventually(lambda: is_ready(port))
 
 
 # ── Files
