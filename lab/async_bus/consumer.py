@@ -22,6 +22,7 @@ from lab.async_bus.inbox import DeliveryFailed, Inbox
 from lab.bus.base import Batch, Bus, BusUnavailable, LogTruncated, OffsetExpired
 from lab.domain.services import BUS
 from lab.faults.filter import FaultFilter
+from lab.faults.kinds import Visitor
 
 # ── Alerts
 
@@ -186,17 +187,28 @@ class Consumer:
 
     async def _deliver(self, batch: Batch) -> None:
         self._missing_events = None
-        effect = self._fault_filter.decide(BUS, sum(map(self._inbox.consumes, batch)))
+        await self._meet_faults("delivery")
+        while batch:
+            part = batch
+            if self._fault_filter.hits_each_event:
+                part = batch[:1]
+                if self._inbox.consumes(part[0]):
+                    await self._meet_faults("event")
+            await self._filter_and_apply(part)
+            if not self._fault_filter.has_held_events:
+                self._inbox.skip_to(part[-1].sequence)
+            self._update_readiness()
+            batch = batch[len(part) :]
+
+    async def _meet_faults(self, visitor: Visitor) -> None:
+        """Raises DeliveryFailed when a fault does not let it pass."""
+        effect = self._fault_filter.decide(BUS, visitor)
         if effect.unanswered:
             await self._fault_filter.wait_until_removed(effect)
         if effect.unanswered or effect.connection_reset or effect.status is not None:
             raise DeliveryFailed("It was not let in at the door.")
         if effect.delay_s:
             await self.between_batches(lambda: self._fault_filter.delay(effect))
-        await self._filter_and_apply(batch)
-        if not self._fault_filter.has_held_events:
-            self._inbox.skip_to(batch[-1].sequence)
-        self._update_readiness()
 
     async def _filter_and_apply(self, batch: Batch) -> None:
         """Apply what the active faults leave of a delivery."""

@@ -8,16 +8,18 @@ Published events stay in the outbox for a while, because the log may come back w
 example from an old copy. The relay checks whether the log contains the last event it published: at
 the start, after it lost the bus, and from time to time when idle. If the log does not, the relay
 publishes all events that it still has again, in order, under their old ids, and then the new ones.
+If the log has events of a service whose database has published none, that database is not the old
+one, and the relay raises an alarm.
 
 `dual_write.py` has the naive form, for comparison (`--outbox off`).
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 
 from lab.async_bus.consumer import Alerts
-from lab.bus.base import MAX_APPEND_BYTES, Bus, BusUnavailable
+from lab.bus.base import MAX_APPEND_BYTES, Bus, BusUnavailable, OffsetExpired
 from lab.domain.events import Envelope
 from lab.service.store import PublishedEvent, Store
 
@@ -44,6 +46,7 @@ class OutboxRelay:
         self._last_published = store.last_published() or PublishedEvent(0, 0, "")
         self.published_up_to = self._last_published.number
         self.log_checked = False
+        self._may_be_emptied = self._last_published.number == 0
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -77,6 +80,8 @@ class OutboxRelay:
         log_checked, self.log_checked = self.log_checked, False
         if not log_checked:
             await self._check_log()
+        if self._may_be_emptied:
+            await self._check_database()
         unpublished = _limit_batch(self._store.read_outbox(self.published_up_to, MAX_BATCH_EVENTS))
         if unpublished:
             await self._publish(unpublished)
@@ -109,6 +114,40 @@ class OutboxRelay:
         await asyncio.to_thread(self._store.mark_unpublished, resume_after.number)
         self._last_published = resume_after
         self.published_up_to = resume_after.number
+
+    async def _check_database(self) -> None:
+        """Check that a database without a published event is not one that was emptied."""
+        (first, _), *_ = self._store.read_outbox(0, 1) or [(1, "")]
+        if first == 1 and not self._bus.routes and (head := await self._bus.head()):
+            unknown = await self._count_unknown_events(head)
+            if unknown:
+                self._alerts.add(
+                    f"The log has {unknown} events of this service that its database does not "
+                    "know: the database was removed or replaced, and its rows are gone. Stop the "
+                    "service and put the database back; other services still show what it had."
+                )
+        self._may_be_emptied = False
+
+    async def _count_unknown_events(self, head: int) -> int:
+        """How many events of this service the log has, and the outbox does not."""
+        outbox = self._store.read_outbox(0, self._store.newest_in_outbox())
+        known = {Envelope.from_json(line).id for _, line in outbox}
+        unknown = position = 0
+        stream = self._bus.read(0)
+        try:
+            while position < head:
+                batch = await anext(stream)
+                unknown += sum(
+                    envelope.source == self._store.source and envelope.id not in known
+                    for envelope in batch
+                )
+                position = batch[-1].sequence
+        except OffsetExpired:
+            pass  # The beginning of the log is deleted: it can't be known.
+        finally:
+            if isinstance(stream, AsyncGenerator):
+                await stream.aclose()
+        return unknown
 
     async def _publish(self, unpublished: Sequence[tuple[int, str]]) -> None:
         envelopes = [self._rewrite(envelope) for _, envelope in unpublished]

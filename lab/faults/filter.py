@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from lab.faults.kinds import CLIENT, Effect, Fault, NewVersionFault
+from lab.faults.kinds import CLIENT, Effect, Fault, NewVersionFault, Visitor
 
 Item = TypeVar("Item")
 
@@ -115,22 +115,24 @@ class FaultFilter:
         """Name, kind and target of each active fault."""
         return [(name, one.fault.kind, one.fault.target) for name, one in self._active.items()]
 
-    def decide(self, caller: str = CLIENT, events: int | None = None) -> Effect:
-        """Decide the effect of the active faults on a request or a delivery from `caller`.
+    @property
+    def hits_each_event(self) -> bool:
+        """Whether an active fault acts on each event of a delivery by itself."""
+        return any(
+            active.fault.event_effect is None and active.fault.meets("event")
+            for active in self._active.values()
+        )
 
-        `events`: the number of events in a delivery that the service consumes; None for a request.
-        """
+    def decide(self, caller: str = CLIENT, visitor: Visitor = "request") -> Effect:
+        """Decide the effect of the active faults on one visitor from `caller`."""
         effect = Effect()
         for name, active in self._active.items():
-            if not active.fault.applies_to(caller):
-                continue
-            hits = sum(active.try_hit() for _ in range(active.fault.tries(events)))
-            for _ in range(hits):
+            fault = active.fault
+            if fault.applies_to(caller) and fault.meets(visitor) and active.try_hit():
                 before_s = effect.delay_s
-                active.fault.act(effect, active.rng)
-                if active.fault.kind == "latency":
-                    effect.delays_s.setdefault(name, []).append(effect.delay_s - before_s)
-            if hits:
+                fault.act(effect, active.rng)
+                if fault.kind == "latency":
+                    effect.delays_s[name] = effect.delay_s - before_s
                 effect.fault_names.append(name)
         return effect
 
@@ -178,13 +180,11 @@ class FaultFilter:
         return round(waited_ms, 3)
 
     def record_delay(self, effect: Effect, waited_ms: float) -> None:
-        """Keep as evidence how long a request waited; each hit has its own delay."""
+        """Keep as evidence how long a request waited, for each fault that delayed it."""
         overslept_ms = waited_ms - 1_000 * effect.delay_s
-        for name, delays_s in effect.delays_s.items():
+        for name, delay_s in effect.delays_s.items():
             if active := self._active.get(name):
-                active.delays_ms += [
-                    1_000 * delay_s + overslept_ms / len(delays_s) for delay_s in delays_s
-                ]
+                active.delays_ms.append(1_000 * delay_s + overslept_ms)
 
     async def wait_until_removed(self, effect: Effect) -> None:
         """Wait until every fault that hit this request has been removed."""

@@ -21,16 +21,19 @@ CLIENT = "client"
 
 EventEffect = Literal["dropped", "doubled", "overtaken"]
 
+Visitor = Literal["request", "delivery", "event"]
+"""What meets a fault: a request, a delivery of events as a whole, or each event in it."""
+
 
 @dataclass(slots=True)
 class Effect:
     """The effect of the active faults on one request, or on one delivery of events.
 
-    `delays_s`: the parts of `delay_s`, one for each hit, by the fault's name.
+    `delays_s`: the parts of `delay_s`, by the fault's name.
     """
 
     delay_s: float = 0.0
-    delays_s: dict[str, list[float]] = field(default_factory=dict)
+    delays_s: dict[str, float] = field(default_factory=dict)
     status: int | None = None
     unanswered: bool = False
     connection_reset: bool = False
@@ -63,23 +66,36 @@ class Fault(BaseModel):
         """Whether it applies to requests from `caller`: a service, `event-bus`, or CLIENT."""
         return self.event_effect is None
 
-    def tries(self, events: int | None) -> int:
-        """How often it may hit one request, or one delivery of so many consumed `events`."""
-        return 1
+    def meets(self, visitor: Visitor) -> bool:
+        """Whether it acts on visitors of this kind."""
+        return visitor != "event"
 
     def act(self, effect: Effect, rng: random.Random) -> None:
         """Record the effect on a request. Raises TypeError for a fault that does not act on any."""
         raise TypeError(f"{self.kind} has no effect on requests to {self.target}")
 
     def settings(self) -> dict[str, Any]:
-        """What was set, without the target: `{"ms": 300.0}`."""
-        return self.model_dump(exclude={"target"}, exclude_defaults=True, by_alias=True)
+        """What was set, without the target, switches last: `{"ms": 300.0}`."""
+        given = self.model_dump(exclude={"target"}, exclude_defaults=True, by_alias=True)
+        return dict(sorted(given.items(), key=lambda option: option[1] is True))
 
     @classmethod
     def options(cls) -> dict[str, FieldInfo]:
         """The options of this kind, by the name that people write (`from`, not `from_`)."""
         fields = cls.model_fields.items()
         return {info.alias or name: info for name, info in fields if name != "target"}
+
+
+class RequestFault(Fault):
+    """A fault on requests and deliveries. With `per_event`, each event of a delivery meets it by
+    itself, as each request does: the same dose on both sides."""
+
+    per_event: Annotated[
+        bool, Field(description="hit each event of a delivery by itself, as each request")
+    ] = False
+
+    def meets(self, visitor: Visitor) -> bool:
+        return visitor == "request" or (visitor == "event") == self.per_event
 
 
 class AllOrNothingFault(Fault):
@@ -110,7 +126,7 @@ class HangFault(ProcessFault):
     state = "hangs"
 
 
-class LatencyFault(Fault):
+class LatencyFault(RequestFault):
     kind = "latency"
     description = "each request or delivery takes longer, and occupies a worker meanwhile"
     state = "is slow"
@@ -119,19 +135,13 @@ class LatencyFault(Fault):
     jitter_ms: Annotated[
         float, Field(ge=0, le=600_000, description="the delay varies by up to this, in ms")
     ] = 0.0
-    per_event: Annotated[
-        bool, Field(description="delay a delivery once for each event in it, not once in all")
-    ] = False
-
-    def tries(self, events: int | None) -> int:
-        return events if self.per_event and events is not None else 1
 
     def act(self, effect: Effect, rng: random.Random) -> None:
         jitter = rng.uniform(-self.jitter_ms, self.jitter_ms)
         effect.delay_s += max(0.0, self.ms + jitter) / 1_000
 
 
-class ErrorFault(Fault):
+class ErrorFault(RequestFault):
     kind = "error"
     description = "the response is an error, and the service does nothing"
     state = "answers with errors"
@@ -144,7 +154,7 @@ class ErrorFault(Fault):
         effect.status = self.status
 
 
-class TimeoutFault(Fault):
+class TimeoutFault(RequestFault):
     kind = "timeout"
     description = "requests are accepted and never answered"
     state = "never answers"
@@ -153,7 +163,7 @@ class TimeoutFault(Fault):
         effect.unanswered = True
 
 
-class ResetPeerFault(Fault):
+class ResetPeerFault(RequestFault):
     kind = "reset_peer"
     description = "the connection is reset"
     state = "resets connections"

@@ -406,8 +406,7 @@ def _faults_in_words(result: RunResult) -> str:
 
 
 def _setting(name: str, value: object) -> str:
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return f"{text} ms" if name == "ms" else f"{name} {text}"
+    return f"{value:g} ms" if name == "ms" else formatting.fault_setting(name, value)
 
 
 # ── Strip

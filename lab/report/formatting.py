@@ -108,10 +108,14 @@ def evidence(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def fault_setting(name: str, value: object) -> str:
+    """One option of a fault: `ms 300`, or `per event` for one that is only on or off."""
+    if value is True:
+        return name.replace("_", " ")
+    return f"{name} {f'{value:g}' if isinstance(value, float) else value}"
+
+
 def fault_window(window: TimelineWindow) -> str:
     """A fault window in words: `comments latency (ms 300)`."""
-    settings = ", ".join(
-        f"{name} {f'{value:g}' if isinstance(value, float) else value}"
-        for name, value in window.settings.items()
-    )
+    settings = ", ".join(fault_setting(name, value) for name, value in window.settings.items())
     return f"{window.target} {window.kind}" + (f" ({settings})" if settings else "")

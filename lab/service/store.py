@@ -28,7 +28,7 @@ from typing import Any, BinaryIO
 
 from lab.domain.events import Envelope, Event
 from lab.service import tracing
-from lab.support.files import sync_file, sync_folder
+from lab.support.files import is_in_place, sync_file, sync_folder
 
 Row = sqlite3.Row
 
@@ -148,7 +148,7 @@ class Store:
     def __init__(self, path: Path, schema: str, source: str) -> None:
         self._path = path
         self._name = path.resolve().name  # the file's own name, not that of a link to it
-        self._source = source
+        self.source = source
         self._lock = threading.Lock()
         self._readers = threading.local()
         self._open_connections: list[sqlite3.Connection] = []
@@ -174,6 +174,13 @@ class Store:
     def _open_file(self, path: Path) -> BinaryIO:
         path.touch(mode=0o600)
         return path.open("rb")
+
+    def _check_file(self) -> None:
+        # What is written to a file without a name is gone at the next start.
+        if not is_in_place(self._path, self._lock_file):
+            raise sqlite3.OperationalError(
+                f"{self._name} was removed or replaced while it was open"
+            )
 
     def _lock_for_this_process(self) -> None:
         # flock, not fcntl's record locks: SQLite uses those on the same file, and closing any
@@ -220,10 +227,11 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Change rows, outbox and offset in one commit, which is on disk on return."""
+        self._check_file()
         with self._lock:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
-                change = Transaction(self._writer, self._source, self.publish_directly is None)
+                change = Transaction(self._writer, self.source, self.publish_directly is None)
                 acknowledged_count = len(self._acknowledged)
                 self._record_published(self._acknowledged[:acknowledged_count])
                 yield change
@@ -249,6 +257,7 @@ class Store:
         """Query on a read-only connection of this thread, without waiting for a writer."""
         reader = getattr(self._readers, "connection", None)
         if reader is None:
+            self._check_file()  # SQLite would create an empty one
             reader = self._readers.connection = self._connect()
             reader.execute("PRAGMA query_only = ON")
         result: list[Row] = reader.execute(sql, values).fetchall()

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 
 @contextmanager
@@ -57,6 +57,14 @@ def create_private_folder(path: Path) -> None:
     # Also if the folder exists: another process may have created it just now.
     for folder in {path.parent, *(folder.parent for folder in missing)}:
         sync_folder(folder)
+
+
+def is_in_place(path: Path, file: BinaryIO) -> bool:
+    """Whether an open file is still the one at `path`, neither removed nor replaced."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except OSError:
+        return False
 
 
 def sync_folder(folder: Path) -> None:

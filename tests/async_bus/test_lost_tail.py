@@ -103,6 +103,23 @@ async def test_an_alarm_names_events_too_old_to_be_published_again(
     assert "lost for good" in sentence
 
 
+async def test_an_owner_whose_database_is_gone_notices(tmp_path: Path, store: Store) -> None:
+    bus, alerts = MemoryBus(), Alerts()
+    publish(store, "a", "b")
+    await publish_all(OutboxRelay(store, bus, alerts))
+    with closing(Store(tmp_path / "others.db", "", "/tests/others")) as others:
+        publish(others, "x")
+        await publish_all(OutboxRelay(others, bus, alerts))
+        await OutboxRelay(others, bus, alerts)._check_database()  # nothing is recorded yet
+    assert not alerts.messages
+    with closing(Store(tmp_path / "emptied.db", "", "/tests/posts")) as emptied:
+        publish(emptied, "c")
+        await publish_all(OutboxRelay(emptied, bus, alerts))
+    (sentence,) = alerts.messages
+    assert "The log has 2 events of this service" in sentence
+    assert subjects(bus) == ["a", "b", "x", "c"]
+
+
 async def publish_all(relay: OutboxRelay) -> None:
     while await relay.step():
         pass

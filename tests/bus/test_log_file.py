@@ -163,6 +163,21 @@ async def test_a_full_disk_refuses_an_event_and_the_log_goes_on(
     assert "Traceback" not in printed
 
 
+async def test_a_log_removed_while_it_is_open_acknowledges_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "event-bus.db"
+    with closing(LogFile(path)) as log:
+        async with serving(log) as (server, _):
+            assert await server.commit([an_event(1)]) == [1]
+            path.rename(tmp_path / "elsewhere.db")
+            with pytest.raises(DiskFailed, match="removed or replaced"):
+                await server.commit([an_event(2)])
+            (tmp_path / "elsewhere.db").rename(path)
+            assert await server.commit([an_event(3)]) == [2]
+    assert "removed or replaced" in capsys.readouterr().err
+
+
 def test_a_disk_that_takes_nothing_is_said_in_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

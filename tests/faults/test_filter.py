@@ -7,7 +7,7 @@ import pytest
 
 from lab.domain.errors import Invalid
 from lab.faults.filter import FaultFilter
-from lab.faults.kinds import CLIENT, parse_fault
+from lab.faults.kinds import Visitor, parse_fault
 from lab.service.control_routes import control_routes
 
 
@@ -70,14 +70,19 @@ async def test_a_replaced_fault_releases_the_requests_it_held() -> None:
     assert fault_filter.decide().fault_names == []
 
 
-def test_a_delivery_is_hit_once_or_once_for_each_event() -> None:
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("latency", {"ms": 1}), ("error", {}), ("timeout", {}), ("reset_peer", {})],
+)
+def test_a_delivery_is_hit_once_or_once_for_each_event(kind: str, options: dict[str, Any]) -> None:
     fault_filter = FaultFilter()
-    fault_filter.add("all", parse_fault("latency", "comments", {"ms": 2}), seed=1)
-    each = {"ms": 5, "jitter_ms": 1, "per_event": True}
-    fault_filter.add("each", parse_fault("latency", "comments", each), seed=1)
-    for events in (3, 0, None):  # two deliveries and a request
-        fault_filter.delay(fault_filter.decide("event-bus" if events else CLIENT, events))
+    fault_filter.add("all", parse_fault(kind, "comments", options), seed=1)
+    assert not fault_filter.hits_each_event
+    fault_filter.add("each", parse_fault(kind, "comments", options | {"per_event": True}), seed=1)
+    assert fault_filter.hits_each_event
+    visitors: list[Visitor] = ["request", "delivery", "event", "event", "event"]
+    for visitor in visitors:
+        fault_filter.decide("event-bus", visitor)
     once, per_event = fault_filter.remove("all") or {}, fault_filter.remove("each") or {}
-    assert (once["visitors"], once["acted"]) == (3, 3)
+    assert (once["visitors"], once["acted"]) == (2, 2)
     assert (per_event["visitors"], per_event["acted"]) == (4, 4)
-    assert 2 <= once["delayed_ms_min"] < per_event["delayed_ms_min"]

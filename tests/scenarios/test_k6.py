@@ -128,7 +128,7 @@ def test_a_surge_that_is_too_short_is_refused() -> None:
 def test_the_header_says_what_k6_counts_differently() -> None:
     script = to_k6(catalogue.find("slow-service"))
     assert "// - k6 measures a latency from the moment of sending." in script
-    fault = "(sleep 5.5; lab fault latency comments --ms 300; sleep 5; "
+    fault = "(sleep 5.5; lab fault latency comments --ms 300 --per-event; sleep 5; "
     assert f"{fault}lab heal comments --kind latency) &" in script
 
 

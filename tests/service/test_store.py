@@ -14,7 +14,13 @@ import pytest
 from lab.async_bus.outbox import _limit_batch
 from lab.bus.base import MAX_APPEND_BYTES
 from lab.domain.events import CommentCreated, Envelope, PostCreated
-from lab.service.store import ForeignDatabase, PublishedEvent, Store, Transaction
+from lab.service.store import (
+    ForeignDatabase,
+    PublishedEvent,
+    Store,
+    Transaction,
+    is_machine_error,
+)
 from tests.support.laboratory import PATIENCE_S
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS notes (text TEXT PRIMARY KEY)"
@@ -276,3 +282,21 @@ def test_the_outbox_is_split_into_loads_for_the_bus(store: Store) -> None:
     assert max(loads) <= MAX_APPEND_BYTES < sum(loads)
     huge = (1, "x" * 2 * MAX_APPEND_BYTES)
     assert _limit_batch([huge, huge]) == [huge]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_database_removed_while_it_is_open_takes_nothing(
+    store: Store, path: Path, replaced: bool
+) -> None:
+    write(store, "one")
+    path.rename(path.with_name("elsewhere.db"))
+    if replaced:
+        path.touch()
+    with pytest.raises(sqlite3.OperationalError, match="removed or replaced") as raised:
+        write(store, "two")
+    assert is_machine_error(raised.value)
+    with ThreadPoolExecutor() as another, pytest.raises(sqlite3.OperationalError, match="removed"):
+        another.submit(notes, store).result()
+    path.with_name("elsewhere.db").replace(path)
+    write(store, "three")
+    assert notes(store) == ["one", "three"]

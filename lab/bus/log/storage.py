@@ -21,7 +21,7 @@ from pydantic_core import to_json
 
 from lab.domain.events import Envelope
 from lab.domain.model import new_id
-from lab.support.files import create_private_folder
+from lab.support.files import create_private_folder, is_in_place
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
@@ -51,7 +51,10 @@ def explain_disk_error(error: sqlite3.DatabaseError, path: Path) -> str:
             f"{path} is damaged ({error}). Stop the bus, then put back a copy of the file, or "
             "remove it: with an empty log each service publishes again what it still keeps."
         )
-    return f"{path} can't be read or written ({error}). Free space on that disk, or repair it."
+    return (
+        f"{path} can't be read or written ({error}). Free space on that disk, repair it, or put "
+        "the file back."
+    )
 
 
 def is_damage(error: sqlite3.DatabaseError) -> bool:
@@ -122,6 +125,13 @@ class LogFile:
             ) from None
         return file
 
+    def _check_file(self) -> None:
+        # What is written to a file without a name is gone at the next start.
+        if not is_in_place(self.path, self._lock_file):
+            error = sqlite3.OperationalError("it was removed or replaced while it was open")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR  # no damage: it may be put back
+            raise error
+
     def _find_damage(self) -> None:
         # It reads the whole file: 50 ms for 100,000 small events.
         (found,) = self._reader.execute("PRAGMA quick_check(1)").fetchone()
@@ -191,6 +201,7 @@ class LogFile:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        self._check_file()
         self._writer.execute("BEGIN IMMEDIATE")
         try:
             yield

@@ -6,6 +6,7 @@ The facts of a scenario are pairs of label and line, for the terminal and for do
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import starmap
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -14,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.faults.kinds import Fault
-from lab.report.formatting import TextFormat
+from lab.report.formatting import TextFormat, fault_setting
 from lab.report.terminal.picture import draw_blog
 from lab.results.claims import CLAIMS
 from lab.results.result import Expectation, RunResult
@@ -61,7 +62,7 @@ def length_s(scenario: Scenario) -> float:
 
 
 def _settings(fault: Fault) -> str:
-    settings = ", ".join(f"{name} {value}" for name, value in fault.settings().items())
+    settings = ", ".join(starmap(fault_setting, fault.settings().items()))
     return f" ({settings})" if settings else ""
 
 

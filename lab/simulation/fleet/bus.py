@@ -95,13 +95,13 @@ def relay(w: Any, now: float, station: int) -> None:
     at_bus, delay_s = w.bus_station[bus], 0.0
     took_s = draw_with(w, w.publish[bus], w.d_sample[w.out_head[station]])
     if w.s_doors[at_bus] > 0:
-        delay_s = door_delay(w, at_bus, ANYONE, 1)
+        delay_s = door_delay(w, at_bus, ANYONE)
     refused = 1 if delay_s < 0 else 0
     push(w, now + took_s + max(0.0, delay_s), moment(PUBLISHED, station, 0, refused))
 
 
 @compiled
-def door_delay(w: Any, station: int, caller: int, events: int) -> float:
+def door_delay(w: Any, station: int, caller: int) -> float:
     """Seconds that the fault filter delays a delivery. Negative: it does not pass; try again later,
     after that second of the run."""
     delay_s = 0.0
@@ -111,16 +111,25 @@ def door_delay(w: Any, station: int, caller: int, events: int) -> float:
         kind, only = w.fault[fault, F_KIND], w.fault[fault, F_CALLER]
         if kind < LATENCY or (only != ANYONE and only != caller):
             continue
-        for _ in range(events if w.fault[fault, F_PER_EVENT] else 1):
-            if hits(w, fault):
-                if kind == UNANSWERED:
-                    return -float(w.fault[fault, F_UNTIL])
-                if kind != LATENCY:
-                    return -1e-9
-                jitter = w.fault[fault, F_JITTER]
-                spread = jitter * (2 * uniform(w) - 1) if jitter > 0 else 0.0
-                delay_s += max(0.0, w.fault[fault, F_DELAY] + spread)
+        if hits(w, fault):
+            if kind == UNANSWERED:
+                return -float(w.fault[fault, F_UNTIL])
+            if kind != LATENCY:
+                return -1e-9
+            jitter = w.fault[fault, F_JITTER]
+            spread = jitter * (2 * uniform(w) - 1) if jitter > 0 else 0.0
+            delay_s += max(0.0, w.fault[fault, F_DELAY] + spread)
     return delay_s
+
+
+@compiled
+def hits_each_event(w: Any, station: int) -> bool:
+    """Whether a fault acts on each event of a delivery by itself."""
+    for fault in range(w.faults):
+        here = w.f_active[fault] and w.fault[fault, F_STATION] == station
+        if here and w.fault[fault, F_PER_EVENT]:
+            return True
+    return False
 
 
 @compiled
@@ -183,10 +192,11 @@ def consume(w: Any, now: float, consumer: int) -> None:
     if w.s_frozen[at_bus] > now:
         push(w, w.s_frozen[at_bus], moment(CONSUME, consumer, w.k_gen[consumer]))
         return
-    count = min(w.k_n[consumer], 1 if w.consumer[consumer, 4] else DELIVERY_BATCH)
+    one_by_one = w.consumer[consumer, 4] or (w.s_doors[station] > 0 and hits_each_event(w, station))
+    count = min(w.k_n[consumer], 1 if one_by_one else DELIVERY_BATCH)
     took_s = 0.0
     if w.s_doors[station] > 0:
-        took_s = door_delay(w, station, BUS_CALLER, count)
+        took_s = door_delay(w, station, BUS_CALLER)
         if took_s < 0:
             pause_s = max(FIRST_PAUSE_S, w.k_pause[consumer])
             w.k_pause[consumer] = min(2 * pause_s, LONGEST_PAUSE_S)

@@ -105,6 +105,8 @@ class MemoryStore(Store):
     def _open_file(self, path: Path) -> BinaryIO:
         return BytesIO()
 
+    def _check_file(self) -> None: ...
+
     def _lock_for_this_process(self) -> None: ...
 
     def _sync_what_is_written(self) -> None: ...
@@ -128,6 +130,8 @@ class MemoryLogFile(LogFile):
 
     def _lock(self, path: Path) -> BinaryIO:
         return BytesIO()
+
+    def _check_file(self) -> None: ...
 
     def _connect(self, path: Path) -> sqlite3.Connection:  # type: ignore[override]
         return self.connection
