@@ -18,6 +18,7 @@ from lab.domain.events import Envelope
 from lab.domain.services import BUS, SUBSCRIBERS
 from lab.simulation.histories.disk import MemoryLogFile
 from lab.simulation.histories.history import MessageKind
+from lab.simulation.histories.loop import VirtualLoop
 from lab.simulation.histories.network import Exchange, Node
 
 if TYPE_CHECKING:
@@ -27,57 +28,70 @@ Work = Callable[[], Any]
 """What the receiver does: its result, or a coroutine."""
 
 
-async def request(
-    world: "World",
-    sender: Node,
-    receiver: str,
-    work: Work,
-    timeout_s: float | None = ACKNOWLEDGED_WITHIN_S,
-    kind: MessageKind = "publish",
-    label: str = "",
-    write: int = 0,
-) -> Any:
-    """Have `work` done by the receiver, and wait for its result. Raises BusUnavailable."""
-    answered: asyncio.Future[Any] = world.loop.create_future()
+class _Call:
+    """A request whose result is awaited. `work`: what the receiver does."""
 
-    def serve(exchange: Exchange) -> None:
-        async def respond(pending: Coroutine[Any, Any, Any]) -> None:
-            try:
-                exchange.answer(await pending, "ok")
-            except (ServiceError, BusUnavailable) as error:
-                exchange.answer(None, "failed", error)
+    __slots__ = ("_answered", "_loop", "_work")
 
+    def __init__(self, loop: VirtualLoop, work: Work) -> None:
+        self._loop, self._work = loop, work
+        self._answered: asyncio.Future[Any] = loop.create_future()
+
+    async def answer(self, exchange: Exchange, timeout_s: float | None) -> Any:
+        timer = self._loop.call_later(timeout_s, self._give_up, timeout_s) if timeout_s else None
         try:
-            result = work()
+            return await self._answered
+        finally:
+            exchange.give_up()
+            if timer is not None:
+                timer.cancel()
+
+    def serve(self, exchange: Exchange) -> None:
+        try:
+            result = self._work()
         except (ServiceError, BusUnavailable) as error:
             exchange.answer(None, "failed", error)
             return
         if isinstance(result, Coroutine):
-            world.loop.create_task(respond(result))
+            self._loop.create_task(self._respond(exchange, result))
         else:
             exchange.answer(result, "ok")
 
-    def finish(value: Any, error: Exception | None) -> None:
-        if answered.done():
+    async def _respond(self, exchange: Exchange, pending: Coroutine[Any, Any, Any]) -> None:
+        try:
+            exchange.answer(await pending, "ok")
+        except (ServiceError, BusUnavailable) as error:
+            exchange.answer(None, "failed", error)
+
+    def finish(self, value: Any, error: Exception | None) -> None:
+        if self._answered.done():
             return
         if error is None:
-            answered.set_result(value)
+            self._answered.set_result(value)
         elif isinstance(error, BusUnavailable):
-            answered.set_exception(error)
+            self._answered.set_exception(error)
         else:
-            answered.set_exception(BusUnavailable(str(error)))
+            self._answered.set_exception(BusUnavailable(str(error)))
 
-    def give_up() -> None:
-        finish(None, BusUnavailable(f"No acknowledgement in {timeout_s:g} s."))
+    def _give_up(self, timeout_s: float) -> None:
+        self.finish(None, BusUnavailable(f"No acknowledgement in {timeout_s:g} s."))
 
-    exchange = world.network.request(sender, receiver, serve, finish, kind, label, write)
-    timer = world.loop.call_later(timeout_s, give_up) if timeout_s is not None else None
-    try:
-        return await answered
-    finally:
-        exchange.give_up()
-        if timer is not None:
-            timer.cancel()
+
+def request(
+    world: "World",
+    sender: Node,
+    receiver: str,
+    work: Work,
+    timeout_s: float | None = None,
+    kind: MessageKind = "publish",
+    label: str = "",
+    write: int = 0,
+) -> Awaitable[Any]:
+    """Have `work` done by the receiver, and await its result: it or a coroutine. Raises
+    BusUnavailable, also after the timeout."""
+    call = _Call(world.loop, work)
+    exchange = world.network.request(sender, receiver, call.serve, call.finish, kind, label, write)
+    return call.answer(exchange, timeout_s)
 
 
 class WorldDualWrite(DualWrite):
@@ -140,18 +154,18 @@ class LogStream:
         self._send(None)
 
     def _send(self, lines: list[bytes] | None) -> None:
-        number, sent_s = self._sent, self._world.loop.now_s
+        self._world.network.carry(
+            BUS, self._reader.name, self._arrive, self._sent, lines, self._world.loop.now_s
+        )
         self._sent += 1
 
-        def arrive() -> None:
-            self._early[number] = lines
-            while self._received in self._early:
-                self.arrived.put_nowait(self._early.pop(self._received))
-                self._received += 1
-            if lines and self._world.recorder and self._reader.state.alive and not self.is_closed:
-                self._world.recorder.received_events(self._reader.name, lines, sent_s)
-
-        self._world.network.carry(BUS, self._reader.name, arrive)
+    def _arrive(self, number: int, lines: list[bytes] | None, sent_s: float) -> None:
+        self._early[number] = lines
+        while self._received in self._early:
+            self.arrived.put_nowait(self._early.pop(self._received))
+            self._received += 1
+        if lines and self._world.recorder and self._reader.state.alive and not self.is_closed:
+            self._world.recorder.received_events(self._reader.name, lines, sent_s)
 
 
 class WorldLogBus(LogBus):
@@ -183,7 +197,7 @@ class WorldLogBus(LogBus):
                 body["holds"] = number < log.first or log.id_of(number) == query["id"]
             return body
 
-        return await self._request(head)  # type: ignore[no-any-return]
+        return await self._request(head, timeout_s=ACKNOWLEDGED_WITHIN_S)  # type: ignore[no-any-return]
 
     async def read(self, after: int, cursor: str = "") -> AsyncIterator[Batch]:
         stream = LogStream(self._world, self._node, after)
@@ -199,10 +213,10 @@ class WorldLogBus(LogBus):
             process.open_stream(stream)
             return process.log.epoch
 
-        epoch = await self._request(open_stream)
+        epoch = await self._request(open_stream, timeout_s=ACKNOWLEDGED_WITHIN_S)
         try:
             while (lines := await stream.arrived.get()) is not None:
-                batch = [Envelope.from_json(line).set_cursor(epoch) for line in lines]
+                batch = [self._parse(line, epoch) for line in lines]
                 for envelope in batch:
                     after = check_gapless(after, envelope)
                 yield batch
@@ -210,13 +224,22 @@ class WorldLogBus(LogBus):
             stream.is_closed = True
         raise BusUnavailable("The bus ended the stream.")
 
+    def _parse(self, line: bytes, epoch: str) -> Envelope:
+        """The envelope in a line: one for all readers, which change nothing in it."""
+        known = self._world.envelopes
+        if (envelope := known.get((line, epoch))) is None:
+            envelope = known[line, epoch] = Envelope.from_json(line).set_cursor(epoch)
+        return envelope
+
     def _process(self) -> LogProcess:
         process = self._world.network.nodes[BUS]
         assert isinstance(process, LogProcess)
         return process
 
-    def _request(self, work: Work, label: str = "", write: int = 0) -> Awaitable[Any]:
-        return request(self._world, self._node, BUS, work, label=label, write=write)
+    def _request(
+        self, work: Work, label: str = "", write: int = 0, timeout_s: float | None = None
+    ) -> Awaitable[Any]:
+        return request(self._world, self._node, BUS, work, timeout_s, label=label, write=write)
 
 
 # ── The course's bus

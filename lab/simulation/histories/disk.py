@@ -128,6 +128,9 @@ class MemoryLogFile(LogFile):
             self.connection.deserialize(content)
         super().__init__(Path("event-bus.db"))
 
+    def _find_damage(self) -> None:
+        """Memory is not damaged."""
+
     def _lock(self, path: Path) -> BinaryIO:
         return BytesIO()
 

@@ -223,6 +223,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self._timers.clear()
             self._ready.clear()
             for task in self.tasks:
+                if task.done():
+                    continue
                 coroutine = task.get_coro()
                 if inspect.iscoroutine(coroutine) and (
                     inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
@@ -234,4 +236,5 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                 if call is not None:
                     context.run(call, *args)
         finally:
+            self.tasks.clear()
             asyncio._set_running_loop(outer)

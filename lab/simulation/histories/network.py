@@ -37,7 +37,7 @@ class Node:
         self.context.run(PROCESS.set, self.state)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Exchange:
     """A request and its answer. `finish` gets the answer, or an error; in the sender's context."""
 
@@ -49,8 +49,8 @@ class Exchange:
     kind: MessageKind
     label: str
     write: int
+    sent_s: float
     is_over: bool = False
-    has_arrived: bool = False
     server: Node | None = None
 
     def answer(self, value: Any, label: str = "", error: Exception | None = None) -> None:
@@ -71,8 +71,8 @@ class Network:
         self.nodes: dict[str, Node] = {}
         self.slow_s: dict[str, float] = {}
         self.cuts: set[tuple[str, str]] = set()
-        self._held: list[Callable[[], None]] = []
-        self._open: list[Exchange] = []
+        self._held: list[tuple[Any, ...]] = []
+        self._open: dict[Exchange, None] = {}
         self.in_flight = 0
 
     def latency_s(self, one: str, other: str) -> float:
@@ -87,23 +87,29 @@ class Network:
         self.cuts.clear()
         self.slow_s.clear()
         held, self._held = self._held, []
-        for arrive in held:
-            self._loop.call_later(LATENCY_S, arrive, context=_NO_PROCESS)
+        for message in held:
+            self._loop.call_later(LATENCY_S, self._deliver, *message, context=_NO_PROCESS)
 
-    def carry(self, sender: str, receiver: str, deliver: Callable[[], None]) -> None:
+    # Methods and no closures: a closure that names itself is left to the garbage collector.
+
+    def carry(
+        self, sender: str, receiver: str, deliver: Callable[..., None], *arguments: Any
+    ) -> None:
         """Call `deliver` when what was sent arrives; behind a partition, when that heals."""
         self.in_flight += 1
+        latency_s = self.latency_s(sender, receiver) if self.slow_s else LATENCY_S
+        self._loop.call_later(
+            latency_s, self._deliver, sender, receiver, deliver, arguments, context=_NO_PROCESS
+        )
 
-        def arrive() -> None:
-            if self.cuts and self.is_cut(sender, receiver):
-                self._held.append(arrive)
-                return
-            self.in_flight -= 1
-            deliver()
-
-        slow_s = self.slow_s
-        latency_s = self.latency_s(sender, receiver) if slow_s else LATENCY_S
-        self._loop.call_later(latency_s, arrive, context=_NO_PROCESS)
+    def _deliver(
+        self, sender: str, receiver: str, deliver: Callable[..., None], arguments: tuple[Any, ...]
+    ) -> None:
+        if self.cuts and self.is_cut(sender, receiver):
+            self._held.append((sender, receiver, deliver, arguments))
+            return
+        self.in_flight -= 1
+        deliver(*arguments)
 
     def request(
         self,
@@ -116,23 +122,24 @@ class Network:
         write: int = 0,
     ) -> Exchange:
         """Send a request. `serve` runs as a callback of the receiver, and calls `answer`."""
-        exchange = Exchange(self, sender, receiver, serve, finish, kind, label, write)
-        sent_s = self._loop.now_s
-        self.carry(sender.name, receiver, lambda: self._arrive(exchange, sent_s))
+        exchange = Exchange(
+            self, sender, receiver, serve, finish, kind, label, write, self._loop.now_s
+        )
+        self.carry(sender.name, receiver, self._arrive, exchange)
         return exchange
 
-    def _arrive(self, exchange: Exchange, sent_s: float) -> None:
+    def _arrive(self, exchange: Exchange) -> None:
         node = self.nodes.get(exchange.receiver)
         if exchange.is_over or not exchange.sender.state.alive:
-            self._note(exchange, sent_s, lost="partition" if exchange.is_over else "down")
+            self._note(exchange, lost="partition" if exchange.is_over else "down")
             return
         if node is None or not node.state.alive:
-            self._note(exchange, sent_s, lost="down")
+            self._note(exchange, lost="down")
             self._fail(exchange, Refused(f"{exchange.receiver} is not there."))
             return
-        self._note(exchange, sent_s)
-        exchange.has_arrived, exchange.server = True, node
-        self._open.append(exchange)
+        self._note(exchange)
+        exchange.server = node
+        self._open[exchange] = None
         self._loop.call_soon(exchange.serve, exchange, context=node.context.copy())
 
     def send_back(
@@ -140,31 +147,34 @@ class Network:
     ) -> None:
         if exchange not in self._open:
             return
-        self._open.remove(exchange)
-        sent_s = self._loop.now_s
+        del self._open[exchange]
+        self.carry(
+            exchange.receiver,
+            exchange.sender.name,
+            self._arrive_back,
+            *(exchange, value, label, error, self._loop.now_s),
+        )
 
-        def arrive() -> None:
-            if exchange.label and self._record is not None:
-                self._record(
-                    Message(
-                        "acknowledgement" if exchange.kind == "publish" else "reply",
-                        exchange.receiver,
-                        exchange.sender.name,
-                        sent_s * 1_000,
-                        None if exchange.is_over else self._loop.now_s * 1_000,
-                        label,
-                        exchange.write,
-                        "partition" if exchange.is_over else "",
-                    )
+    def _arrive_back(
+        self, exchange: Exchange, value: Any, label: str, error: Exception | None, sent_s: float
+    ) -> None:
+        if exchange.label and self._record is not None:
+            self._record(
+                Message(
+                    "acknowledgement" if exchange.kind == "publish" else "reply",
+                    exchange.receiver,
+                    exchange.sender.name,
+                    sent_s * 1_000,
+                    None if exchange.is_over else self._loop.now_s * 1_000,
+                    label,
+                    exchange.write,
+                    "partition" if exchange.is_over else "",
                 )
-            self._finish(exchange, value, error)
-
-        self.carry(exchange.receiver, exchange.sender.name, arrive)
+            )
+        self._finish(exchange, value, error)
 
     def _fail(self, exchange: Exchange, error: Exception) -> None:
-        self.carry(
-            exchange.receiver, exchange.sender.name, lambda: self._finish(exchange, None, error)
-        )
+        self.carry(exchange.receiver, exchange.sender.name, self._finish, exchange, None, error)
 
     def _finish(self, exchange: Exchange, value: Any, error: Exception | None) -> None:
         if not exchange.is_over and exchange.sender.state.alive:
@@ -175,19 +185,18 @@ class Network:
 
     def crashed(self, node: Node) -> None:
         """Break off what this node was asked."""
-        broken = [one for one in self._open if one.server is node]
-        self._open = [one for one in self._open if one.server is not node]
-        for exchange in broken:
+        for exchange in [one for one in self._open if one.server is node]:
+            del self._open[exchange]
             self._fail(exchange, BrokenOff(f"{node.name} went down."))
 
-    def _note(self, exchange: Exchange, sent_s: float, lost: str = "") -> None:
+    def _note(self, exchange: Exchange, lost: str = "") -> None:
         if self._record is not None and exchange.label:
             self._record(
                 Message(
                     exchange.kind,
                     exchange.sender.name,
                     exchange.receiver,
-                    sent_s * 1_000,
+                    exchange.sent_s * 1_000,
                     None if lost else self._loop.now_s * 1_000,
                     exchange.label,
                     exchange.write,

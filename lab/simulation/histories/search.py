@@ -26,7 +26,7 @@ from lab.simulation.histories.world import BUS_SERVICES, Stage, World
 
 Value = TypeVar("Value")
 MOST_WRITES, MOST_DEEDS = 10, 5
-_COLLECT_EVERY = 50
+_COLLECT_EVERY = 200
 _GAPS_MS = (0.0, 0.0, 0.0, 1.0, 1.0, 2.0, 8.0)
 _PAUSES_MS = (1_000.0, 3_000.0, 6_000.0, 11_000.0)
 _CONSUMERS = ("comments", "moderation", "query")
