@@ -14,6 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
+from lab.cluster.control_client import ControlResponse
 from lab.cluster.errors import NotRunning
 from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
@@ -35,6 +36,7 @@ _MIXED = (
     "create_comment",
 )
 _WRITES_ONLY = ("create_comment",)
+_WITHOUT_RESPONSE = {502: "reset", 503: "refused", 504: "timeout"}
 _REJECTED_EVERY = 3
 """Every third comment is one that moderation should reject."""
 
@@ -240,7 +242,14 @@ class LightLoad:
         if sample.ok:
             sample.id = str(data.get("id", ""))
         else:
-            sample.error = answer.error or f"http_{answer.status}"
+            sample.error = answer.error or _error_of(answer)
             sample.definite = answer.error == "refused" or data.get("definite") is True
             sample.failure = describe_failure(answer)
         return sample
+
+
+def _error_of(answer: ControlResponse) -> str:
+    """What the service did: an HTTP adapter also reports a missing response by a status."""
+    data = answer.data if isinstance(answer.data, dict) else {}
+    without_response = {} if data.get("answered") else _WITHOUT_RESPONSE
+    return without_response.get(answer.status, f"http_{answer.status}")

@@ -61,6 +61,10 @@ class UnexpectedResponse(BadGateway):
         super().__init__(detail, definite=definite)
         self.response_status = response_status
 
+    def problem(self) -> dict[str, Any]:
+        """`answered` tells it from the problem of a request without a response."""
+        return {**super().problem(), "answered": True}
+
 
 class CreatedWithoutId(UnexpectedResponse):
     """The service reports success, and no id. Its problem document has `created`: true."""

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from lab.cluster.control_client import ControlResponse
 from lab.cluster.supervisor import Supervisor
 from lab.conformance import formats
 from lab.conformance.calm import Controls, calm_section
@@ -18,11 +19,12 @@ from lab.conformance.clients import Feed, SystemClient
 from lab.conformance.contract import _ContractCheck
 from lab.conformance.endings import Ending, crash_reason
 from lab.conformance.judging import JUDGES, OutageObservation, WriteControl
-from lab.conformance.light_load import CheckSample, ProcessorTime, waited_share
+from lab.conformance.light_load import CheckSample, LightLoad, ProcessorTime, waited_share
 from lab.conformance.outages import OUTAGES
 from lab.conformance.outcome import Outcome
 from lab.conformance.report_card import Criterion, CriterionFinding, ReportCard, ReportSection
 from lab.conformance.runner import CheckRun, check_system
+from lab.experiment.readback import StoredState
 from lab.external.arrangement import LOG
 from lab.external.programs import PRELOAD
 from lab.external.stack import ExternalStack
@@ -431,6 +433,29 @@ def test_what_a_busy_machine_has_not_done_yet_is_not_missing() -> None:
     lines = calm_section(Controls(starts=1, stretches=[STARVED], outcomes=outcomes)).findings
     held = {line.criterion.key: line.held for line in lines}
     assert (held["calm.kept"], held["calm.decided"], held["calm.once"]) == (None, None, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "data", "error"),
+    [
+        (503, {"definite": True}, "refused"),
+        (502, {"definite": False}, "reset"),
+        (504, {"definite": False}, "timeout"),
+        (503, {"answered": True}, "http_503"),
+        (500, {"answered": True}, "http_500"),
+    ],
+)
+async def test_only_an_answer_is_an_answer_with_an_error(
+    status: int, data: dict[str, Any], error: str
+) -> None:
+    async def call(*_: object) -> ControlResponse:
+        return ControlResponse(status, "", data)
+
+    stack = SimpleNamespace(name="x", call=call, entry_urls={"posts": ""})
+    sample = await LightLoad(cast(ExternalStack, stack)).post()
+    assert sample.error == error
+    refused = Outcome.of([sample], StoredState()).refused
+    assert bool(refused) is error.startswith("http_")
 
 
 def test_waiting_for_a_processor_is_a_share_of_the_work() -> None:
