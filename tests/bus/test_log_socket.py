@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -12,7 +12,7 @@ from aiohttp import web
 from pydantic_core import from_json, to_json
 
 from lab.bus.base import BusUnavailable
-from lab.bus.log.client import LogBus, PublishClient
+from lab.bus.log.client import LogBus
 from lab.bus.log.wire import MAX_BODY_BYTES
 from lab.cluster.ports import reserve
 from lab.domain import headers
@@ -145,6 +145,19 @@ async def test_a_connection_lost_while_idle_is_made_anew_silently(place: Restart
 
 
 @asynccontextmanager
+async def a_server(
+    handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+) -> AsyncIterator[str]:
+    server = web.Server(handler)
+    listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    finally:
+        listening.close()
+        await server.shutdown(0.1)
+
+
+@asynccontextmanager
 async def a_slow_log() -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Event]]:
     """A log that answers only when the test allows it; yields (URL, "asked", "may")."""
     asked, may = asyncio.Event(), asyncio.Event()
@@ -160,24 +173,52 @@ async def a_slow_log() -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Event]
             await socket.send_bytes(to_json({"sequences": [number]}))
         return socket
 
-    server = web.Server(tell)
-    listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", asked, may
-    finally:
-        listening.close()
-        await server.shutdown(0.1)
+    async with a_server(tell) as url:
+        yield url, asked, may
 
 
-async def test_an_answer_after_a_cancellation_is_taken_for_no_other(
-    session: aiohttp.ClientSession,
-) -> None:
+async def test_an_answer_after_a_cancellation_is_taken_for_no_other() -> None:
     async with a_slow_log() as (url, asked, may):
-        telling = PublishClient(f"{url}/tell", lambda: session)
-        impatient = asyncio.create_task(telling.publish(b"[]", None))
+        bus = LogBus(url)
+        impatient = asyncio.create_task(bus._publish([]))
         await asked.wait()
         impatient.cancel()
         await asyncio.wait([impatient])
         may.set()
-        assert await telling.publish(b"[]", None) == [2]
-        await telling.close()
+        assert await bus._publish([]) == [2]
+        await bus.close()
+
+
+async def test_messages_of_every_length_arrive_whole(url: str) -> None:
+    bus = LogBus(url)
+    head = await bus.head()
+    for number, size in enumerate((1, 125, 126, 65_535, 65_536, 1_000_000), head + 1):
+        event = an_event().replace('"data":{', f'"data":{{"x":"{"y" * size}",')
+        assert await bus.append([event]) == [number]
+    await bus.close()
+
+
+async def test_a_ping_is_answered_and_fragments_end_the_connection() -> None:
+    pinged = asyncio.Event()
+
+    async def tell(request: web.BaseRequest) -> web.StreamResponse:
+        socket = web.WebSocketResponse(autoping=False)
+        await socket.prepare(request)
+        async for message in socket:
+            if message.type is aiohttp.WSMsgType.PONG:
+                pinged.set()
+            elif not pinged.is_set():
+                await socket.ping(b"there?")
+                await socket.send_bytes(to_json({"sequences": [1]}))
+            else:
+                assert request.transport
+                request.transport.write(b"\x02\x01x")  # not the last fragment
+        return socket
+
+    async with a_server(tell) as url:
+        bus = LogBus(url)
+        assert await bus._publish([]) == [1]
+        await asyncio.wait_for(pinged.wait(), PATIENCE_S)
+        with pytest.raises(BusUnavailable, match="no log sends"):
+            await bus._publish([])
+        await bus.close()

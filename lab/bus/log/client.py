@@ -1,21 +1,16 @@
 """The client of the `log` engine: publishes over a WebSocket, consumes an endless GET.
 
 The guarantee: on disk before it is acknowledged, ordered, gapless, replayable from any number.
-
-The client prefetches the stream, so that a lost connection loses nothing that has arrived. aiohttp
-buffers what was not read yet, and discards the buffer when the connection breaks. Without the
-prefetch, a consumer that is still busy with an earlier event would miss what the bus sent just
-before it went down, and would not know of a post that other services show.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
-import aiohttp
 from pydantic_core import from_json
 
 from lab.bus.base import (
@@ -26,46 +21,12 @@ from lab.bus.base import (
     OffsetExpired,
     check_gapless,
 )
-from lab.bus.log.wire import CLOSED_WITHIN_S
+from lab.bus.log.connection import ResponseStream, WebSocket, encode_get
 from lab.domain import headers
 from lab.domain.errors import DiskFailed, Invalid
 from lab.domain.events import Envelope
 from lab.service.http import Route
-
-# ── Prefetch
-
-_CHUNKS_AHEAD = 64
-
-
-@asynccontextmanager
-async def prefetch(content: aiohttp.StreamReader) -> AsyncIterator[AsyncIterator[bytes]]:
-    """Prefetch a stream: yields its chunks, which are taken out of aiohttp's buffer as they come.
-
-    An error of the stream is raised after the last chunk.
-    """
-    chunks: asyncio.Queue[bytes | Exception] = asyncio.Queue(_CHUNKS_AHEAD)
-
-    async def fill_queue() -> None:
-        try:
-            while chunk := await content.readany():
-                await chunks.put(chunk)
-            await chunks.put(b"")
-        except Exception as error:
-            await chunks.put(error)
-
-    async def read_queue() -> AsyncIterator[bytes]:
-        while chunk := await chunks.get():
-            if isinstance(chunk, Exception):
-                raise chunk
-            yield chunk
-
-    fill_task = asyncio.create_task(fill_queue())
-    try:
-        yield read_queue()
-    finally:
-        fill_task.cancel()
-        await asyncio.gather(fill_task, return_exceptions=True)
-
+from lab.support.http_client import ConnectionPool, HttpClient, HttpOrigin, HttpResult
 
 # ── Batching of appends
 
@@ -76,11 +37,12 @@ class AppendRejected(BusUnavailable):
     """The bus rejected the request: sending the same again would change nothing."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _PendingAppend:
-    """The events of one caller, and the future of their sequence numbers."""
+    """The events of one caller, the future of their sequence numbers, and when it gives up."""
 
     envelopes: Sequence[str]
+    give_up_at_s: float
     sequences: asyncio.Future[list[int]] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -110,13 +72,14 @@ class Batcher:
 
         Raises what `send` raises; BusUnavailable without an acknowledgement in `within_s` seconds.
         """
+        give_up_at_s = asyncio.get_running_loop().time() + self._within_s
         if self._alone and not self._sends_itself and self._send_task is None:
-            return await self._send_alone(envelopes)
-        call = _PendingAppend(envelopes)
+            return await self._send_alone(envelopes, give_up_at_s)
+        call = _PendingAppend(envelopes, give_up_at_s)
         self._waiting.append(call)
         if not self._sends_itself:
             self._start_sending()
-        return await self._in_time(call.sequences)
+        return await call.sequences
 
     async def close(self) -> None:
         """Cancel the message in progress; calls that wait are cancelled."""
@@ -125,10 +88,10 @@ class Batcher:
             await asyncio.gather(self._send_task, return_exceptions=True)
         self._cancel(self._waiting)
 
-    async def _send_alone(self, envelopes: Sequence[str]) -> list[int]:
+    async def _send_alone(self, envelopes: Sequence[str], give_up_at_s: float) -> list[int]:
         self._sends_itself = True
         try:
-            return await self._in_time(self._send(envelopes))
+            return await self._send_until(give_up_at_s, envelopes)
         finally:
             self._sends_itself = False
             if self._waiting:
@@ -138,10 +101,10 @@ class Batcher:
         if self._send_task is None:
             self._send_task = asyncio.create_task(self._send_all())
 
-    async def _in_time(self, sequences: Awaitable[list[int]]) -> list[int]:
+    async def _send_until(self, give_up_at_s: float, envelopes: Sequence[str]) -> list[int]:
         try:
-            async with asyncio.timeout(self._within_s):
-                return await sequences
+            async with asyncio.timeout_at(give_up_at_s):
+                return await self._send(envelopes)
         except TimeoutError:
             raise BusUnavailable(f"No acknowledgement in {self._within_s:g} s.") from None
 
@@ -177,9 +140,11 @@ class Batcher:
 
     async def _send_group(self, group: Sequence[_PendingAppend]) -> None:
         self._alone = len(group) == 1
+        # The call that has waited longest decides: a timer for each would cost more than its event.
+        give_up_at_s = group[0].give_up_at_s
         try:
-            sequences = await self._in_time(
-                self._send([envelope for call in group for envelope in call.envelopes])
+            sequences = await self._send_until(
+                give_up_at_s, [envelope for call in group for envelope in call.envelopes]
             )
         except AppendRejected as error:
             if len(group) == 1:
@@ -203,79 +168,28 @@ def _fail(call: _PendingAppend, error: Exception) -> None:
         call.sequences.set_exception(error)
 
 
-# ── WebSocket of the publisher
-
-
-class PublishClient:
-    """Publishes over a WebSocket (see `wire.py`): one message at a time.
-
-    The connection is made when it is needed.
-    """
-
-    def __init__(self, url: str, session: Callable[[], aiohttp.ClientSession]) -> None:
-        self._url = url
-        self._session = session
-        self._socket: aiohttp.ClientWebSocketResponse[bool] | None = None
-
-    async def publish(self, body: bytes, epoch: str | None) -> list[int]:
-        """Publish the events in `body`; returns their numbers.
-
-        Only the request that opens the connection carries `epoch`: the connection ends with the
-        server's process, and so does the epoch. Raises BusUnavailable, or what aiohttp raises.
-        """
-        try:
-            socket = await self._send(body, epoch)
-            answer = from_json(await socket.receive_bytes())
-        except BaseException:
-            await self.close()  # A late response would be taken for that to the next message.
-            raise
-        if "sequences" not in answer:
-            error_class = AppendRejected if answer["status"] == Invalid.status else BusUnavailable
-            raise error_class(f"The bus answered {answer['status']}: {answer}")
-        sequences: list[int] = answer["sequences"]
-        return sequences
-
-    async def close(self) -> None:
-        socket, self._socket = self._socket, None
-        if socket is not None:
-            await socket.close()
-
-    async def _send(
-        self, body: bytes, epoch: str | None
-    ) -> "aiohttp.ClientWebSocketResponse[bool]":
-        if self._socket is not None:
-            try:
-                await self._socket.send_bytes(body)
-            except aiohttp.ClientConnectionResetError:
-                await self.close()  # The connection broke while idle: nothing was sent.
-            else:
-                return self._socket
-        self._socket = await self._session().ws_connect(
-            self._url,
-            headers={headers.EPOCH: epoch} if epoch is not None else None,
-            timeout=aiohttp.ClientWSTimeout(ws_close=CLOSED_WITHIN_S),
-        )
-        await self._socket.send_bytes(body)
-        return self._socket
-
-
 # ── Client
 
 ACKNOWLEDGED_WITHIN_S = 5.0
-_CHUNK_BYTES = 1 << 18
+_MAX_CONNECTIONS = 16
+_EPOCH = headers.EPOCH.lower().encode()
 
 # The last three: an invalid response. The next one may be valid.
-_FAILURES = (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, TypeError)
+_FAILURES = (TimeoutError, OSError, ValueError, LookupError, TypeError)
 
 
 class LogBus:
     """A client of the log's process at `url`; connects at the first use, and again after a loss."""
 
     def __init__(self, url: str, caller: str = "") -> None:
-        self._url = url.rstrip("/")
-        self._headers = {headers.CALLER: caller} if caller else None
-        self._client: aiohttp.ClientSession | None = None
-        self._publisher = PublishClient(f"{self._url}/tell", self._session)
+        parts = urlsplit(url)
+        self._origin = HttpOrigin(parts.hostname or "", parts.port or 80)
+        self._path = parts.path.rstrip("/")
+        self._headers = {headers.CALLER: caller} if caller else {}
+        self._socket: WebSocket | None = None
+        self._pool = ConnectionPool()
+        self._streams: set[ResponseStream] = set()
+        self._client: HttpClient | None = None
         self._batcher = Batcher(self._publish, ACKNOWLEDGED_WITHIN_S)
         self._epoch: str | None = None
         self.routes: list[Route] = []
@@ -286,9 +200,27 @@ class LogBus:
     async def _publish(self, envelopes: Sequence[str]) -> list[int]:
         body = f"[{','.join(envelopes)}]".encode()
         try:
-            return await self._publisher.publish(body, self._epoch)
-        except _FAILURES as error:
-            raise BusUnavailable(f"The bus did not acknowledge: {error!r}") from None
+            if self._socket is None or not self._socket.is_open:
+                self._socket = await self._connect()
+            return _read_sequences(await self._socket.exchange(body))
+        except BusUnavailable:
+            raise
+        except BaseException as error:
+            self._disconnect()  # A late response would be taken for that to the next message.
+            if isinstance(error, _FAILURES):
+                raise BusUnavailable(f"The bus did not acknowledge: {error!r}") from None
+            raise
+
+    async def _connect(self) -> WebSocket:
+        """Only the request that opens a connection names the epoch: the connection ends with the
+        server's process, and so does the epoch."""
+        epoch = {} if self._epoch is None else {headers.EPOCH: self._epoch}
+        return await WebSocket.connect(self._origin, f"{self._path}/tell", self._headers | epoch)
+
+    def _disconnect(self) -> None:
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            socket.close()
 
     async def contains(self, sequence: int, event_id: str) -> bool:
         response = await self._get_head({"event": str(sequence), "id": event_id})
@@ -300,66 +232,93 @@ class LogBus:
         return bool(response["holds"])
 
     async def read(self, after: int, cursor: str = "") -> AsyncIterator[Batch]:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=ACKNOWLEDGED_WITHIN_S)
         query = {"after": str(after), "follow": "1"} | ({"epoch": cursor} if cursor else {})
+        path = f"{self._path}/events?{urlencode(query)}"
+        request = encode_get(self._origin, path, self._headers)
+        stream = ResponseStream(self._pool, self._origin, request)
+        self._streams.add(stream)
         try:
-            async with self._session().get(
-                f"{self._url}/events", params=query, timeout=timeout
-            ) as response:
-                if response.status != 200:
-                    raise await _stream_error(response)
-                epoch = response.headers.get(headers.EPOCH, "")
-                unfinished = b""
-                async with prefetch(response.content) as chunks:
-                    async for chunk in chunks:
-                        *lines, unfinished = (unfinished + chunk).split(b"\n")
-                        # The epoch is valid for every event in it, so also as its cursor.
-                        batch = [Envelope.from_json(line).set_cursor(epoch) for line in lines]
-                        for envelope in batch:
-                            after = check_gapless(after, envelope)
-                        if batch:
-                            yield batch
+            head = await stream.wait_for_head(ACKNOWLEDGED_WITHIN_S)
+            if head.status != 200:
+                raise _stream_error(head.status, await stream.read_all())
+            epoch = next(
+                (value.decode() for name, value in head.headers if name.lower() == _EPOCH), ""
+            )
+            unfinished = b""
+            while data := await stream.read():
+                *lines, unfinished = (unfinished + data).split(b"\n")
+                # The epoch is valid for every event in it, so also as its cursor.
+                batch = [Envelope.from_json(line).set_cursor(epoch) for line in lines]
+                for envelope in batch:
+                    after = check_gapless(after, envelope)
+                if batch:
+                    yield batch
         except _FAILURES as error:
             raise BusUnavailable(f"The bus's stream can't be read: {error!r}") from None
+        finally:
+            stream.close()
+            self._streams.discard(stream)
         raise BusUnavailable("The bus ended the stream.")
 
     async def head(self) -> int:
         return int((await self._get_head({}))["sequence"])
 
     async def _get_head(self, query: Mapping[str, str]) -> dict[str, Any]:
-        timeout = aiohttp.ClientTimeout(total=ACKNOWLEDGED_WITHIN_S)
+        result = await self._get(f"{self._path}/head?{urlencode(query)}")
+        if result.status != 200:
+            reason = result.error or f"it answered {result.status}"
+            raise BusUnavailable(f"The bus can't be asked for its head: {reason}.")
         try:
-            async with self._session().get(
-                f"{self._url}/head", params=query, timeout=timeout
-            ) as response:
-                if response.status != 200:
-                    raise BusUnavailable(f"The bus answered {response.status}.")
-                body = await response.json()
-                return {"sequence": int(body["sequence"]), **body}
+            body = from_json(result.body)
+            return {"sequence": int(body["sequence"]), **body}
         except _FAILURES as error:
-            raise BusUnavailable(f"The bus can't be reached: {error!r}") from None
+            raise BusUnavailable(f"The bus says nonsense about its head: {error!r}") from None
+
+    async def _get(self, path: str) -> HttpResult:
+        loop = asyncio.get_running_loop()
+        if self._client is None:
+            self._client = HttpClient(loop, _MAX_CONNECTIONS)
+        result: asyncio.Future[HttpResult] = loop.create_future()
+
+        def set_result(value: HttpResult) -> None:
+            if not result.done():
+                result.set_result(value)
+
+        give_up_at_s = perf_counter() + ACKNOWLEDGED_WITHIN_S
+        if not self._client.send(
+            "GET", self._origin, path, b"", give_up_at_s, set_result, self._headers
+        ):
+            raise BusUnavailable(f"{_MAX_CONNECTIONS} requests to the bus are under way.")
+        return await result
 
     async def close(self) -> None:
         await self._batcher.close()
-        await self._publisher.close()
+        self._disconnect()
+        for stream in list(self._streams):
+            stream.close()
         if self._client:
-            await self._client.close()
-
-    def _session(self) -> aiohttp.ClientSession:
-        if self._client is None:
-            self._client = aiohttp.ClientSession(headers=self._headers, read_bufsize=_CHUNK_BYTES)
-        return self._client
+            self._client.close()
 
 
-async def _stream_error(response: aiohttp.ClientResponse) -> BusUnavailable:
+def _read_sequences(response: bytes) -> list[int]:
+    """The numbers in the response to a message. Raises BusUnavailable when it is an error."""
+    answer = from_json(response)
+    if "sequences" not in answer:
+        error_class = AppendRejected if answer["status"] == Invalid.status else BusUnavailable
+        raise error_class(f"The bus answered {answer['status']}: {answer}")
+    sequences: list[int] = answer["sequences"]
+    return sequences
+
+
+def _stream_error(status: int, body: bytes) -> BusUnavailable:
     """The error for a refused stream; after a 409, a 410 or damage, trying again does not help."""
-    if response.status not in (409, 410, DiskFailed.status):
-        return BusUnavailable(f"The bus answered {response.status}.")
-    problem = await response.json(content_type=None)
-    if response.status == DiskFailed.status:
+    if status not in (409, 410, DiskFailed.status):
+        return BusUnavailable(f"The bus answered {status}.")
+    problem = from_json(body)
+    if status == DiskFailed.status:
         error_class = OffsetExpired if problem.get("damaged") else BusUnavailable
         return error_class(str(problem["detail"]))
     detail, begins_after = str(problem["detail"]), int(problem["first"]) - 1
-    if response.status == 410:
+    if status == 410:
         return OffsetExpired(detail)
     return LogTruncated(detail, begins_after, str(problem.get("epoch", "")))
