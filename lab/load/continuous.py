@@ -41,6 +41,7 @@ from lab.load.generator import (
     raise_connection_limit,
 )
 from lab.load.live_stats import Lags, RecentStats
+from lab.load.metrics_page import metrics_page
 from lab.load.plan import LoadAction, PlanPhase, PlanVariant
 from lab.load.samples import Sample
 from lab.load.schedule import PhaseClock, build_schedule, stagger_s
@@ -324,18 +325,25 @@ async def run_load(port: int, token: str) -> None:
         return
     load = ContinuousLoad(loop, ContinuousPlan.model_validate_json(first))
     try:
-        with gc_paused():  # except in `_collect`
-            reporting = asyncio.create_task(_send_reports(load, writer))
-            receiving = asyncio.create_task(_receive_changes(load, reader))
-            done, _ = await asyncio.wait(
-                (reporting, receiving, load.failure), return_when=asyncio.FIRST_COMPLETED
-            )
-            for finished in done:
-                finished.result()
+        async with metrics_page(load.senders):
+            await _report_until_done(load, reader, writer)
     except (ConnectionError, asyncio.CancelledError):
         pass  # a signal, or the connection broke
     finally:
         load.stop()
+
+
+async def _report_until_done(
+    load: ContinuousLoad, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    with gc_paused():  # except in `_collect_garbage`
+        reporting = asyncio.create_task(_send_reports(load, writer))
+        receiving = asyncio.create_task(_receive_changes(load, reader))
+        done, _ = await asyncio.wait(
+            (reporting, receiving, load.failure), return_when=asyncio.FIRST_COMPLETED
+        )
+        for finished in done:
+            finished.result()
 
 
 async def _receive_changes(load: ContinuousLoad, reader: asyncio.StreamReader) -> None:

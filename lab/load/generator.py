@@ -35,6 +35,7 @@ import psutil
 from lab.load.anomalies import PostOrder
 from lab.load.closed_loop import create_users
 from lab.load.metrics import BEHIND_MS, lag_figures
+from lab.load.metrics_page import metrics_page
 from lab.load.plan import BadPlan, Plan, read_plan
 from lab.load.samples import write_samples
 from lab.load.schedule import Arrival, PhaseClock, build_schedule, stagger_s
@@ -217,17 +218,18 @@ async def run(plan: Plan, progress: TextIO, interrupted: asyncio.Event) -> dict[
     dispatcher = Dispatcher(loop, sends, started_at_s)
     heartbeat = Heartbeat(loop, started_at_s)
     try:
-        with gc_paused():
-            cpu_before_s = process_time()
-            psutil.cpu_percent()  # The next call returns the share since this one.
-            dispatcher.fire_due()
-            for user in users:
-                user.begin()
-            everything = asyncio.gather(dispatcher.all_sent, *(user.all_sent for user in users))
-            await _wait_for_first(interrupted, everything)
-            cpu_s, wall_s = process_time() - cpu_before_s, perf_counter() - started_at_s
-            machine_share = psutil.cpu_percent() / 100
-            await _settle(senders, plan.settle_s, interrupted)
+        async with metrics_page(senders):
+            with gc_paused():
+                cpu_before_s = process_time()
+                psutil.cpu_percent()  # The next call returns the share since this one.
+                dispatcher.fire_due()
+                for user in users:
+                    user.begin()
+                everything = asyncio.gather(dispatcher.all_sent, *(user.all_sent for user in users))
+                await _wait_for_first(interrupted, everything)
+                cpu_s, wall_s = process_time() - cpu_before_s, perf_counter() - started_at_s
+                machine_share = psutil.cpu_percent() / 100
+                await _settle(senders, plan.settle_s, interrupted)
     finally:
         reporter.cancel()
         dispatcher.stop()

@@ -23,6 +23,7 @@ from lab.load.plan import EntryService, PlanVariant
 from lab.load.samples import Sample, build_text, make_token
 from lab.load.schedule import REJECTED_SHARE, Arrival, PhaseClock
 from lab.load.visibility import VisibilityProbe
+from lab.support.exposition import Histogram, RequestCounters
 from lab.support.http_client import HttpClient, HttpOrigin, HttpResult, ResultCallback
 
 # ── Client retries
@@ -106,6 +107,8 @@ FOLLOW_UPS = {
 }
 """What an author does as soon as the 201 for a post arrives; no reader is that fast."""
 
+_ALL_ENDPOINTS = ENDPOINTS | FOLLOW_UPS
+
 _PENDING = b'"pending"'  # Searched, not parsed: no text of the load contains it.
 _FIRST_FOLLOW_UP = 900_000  # token numbers that no arrival of the schedule has
 
@@ -123,7 +126,8 @@ class SendCounts:
 
 @dataclass
 class Sender:
-    """Sends one variant's arrivals; `index` is the variant's number in the plan."""
+    """Sends one variant's arrivals; `index` is the variant's number in the plan. `requests` and
+    `lateness` are for Prometheus; the results come from the samples."""
 
     index: int
     variant: PlanVariant
@@ -138,11 +142,12 @@ class Sender:
     rejected_share: float = REJECTED_SHARE
     samples: list[Sample] = field(default_factory=list)
     counts: SendCounts = field(default_factory=SendCounts)
+    requests: RequestCounters = field(default_factory=RequestCounters)
+    lateness: Histogram = field(default_factory=Histogram)
 
     def __post_init__(self) -> None:
         self._origins: dict[str, HttpOrigin] = {
-            name: self.variant.origin(endpoint.service)
-            for name, endpoint in (ENDPOINTS | FOLLOW_UPS).items()
+            name: self.variant.origin(endpoint.service) for name, endpoint in _ALL_ENDPOINTS.items()
         }
         self._follow_up_count = 0
         group = self.variant.token_group
@@ -226,6 +231,7 @@ class Sender:
         else:
             counts.sent += 1
             counts.in_flight += 1
+            self.lateness.observe(sample.lag_ms / 1_000)
 
     def close(self) -> None:
         """Stop sending and probing. A request in progress has no outcome; its error is
@@ -254,6 +260,9 @@ class Sender:
             return
         sample.retried = outcome.retried
         sample.latency_ms = (outcome.at_s - self.started_at_s - sample.intended_s) * 1000
+        endpoint = _ALL_ENDPOINTS[sample.endpoint]
+        route, status = endpoint.path.partition("?")[0], outcome.status or outcome.error
+        self.requests.observe(endpoint.method, route, status, sample.latency_ms / 1_000)
         sample.status = outcome.status
         if outcome.status == success_status:
             self._record_success(sample, outcome)

@@ -1,4 +1,4 @@
-"""What a service counts: the requests that it answers, and its calls, by callee.
+"""What a service counts of its calls, by callee.
 
 The counters of calls are the evidence that a resilience switch acts:
 
@@ -18,7 +18,6 @@ Counting starts with the process; a process that is killed loses its counts.
 """
 
 import threading
-from bisect import bisect_left
 from collections.abc import Mapping
 
 COUNTERS = (
@@ -59,29 +58,3 @@ class CallCounters:
         """A copy of the counters, by callee; a service that was never called is missing."""
         with self._lock:
             return {callee: dict(counts) for callee, counts in self._by_callee.items()}
-
-
-BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""The upper ends of the histogram's buckets, in seconds."""
-
-
-class RequestCounters:
-    """Counts and durations of the requests of one process. Used in the event loop only.
-
-    `answers`: requests by method, route and status. `durations`: by method and route, a count for
-    each bucket and for what is longer, and the sum in seconds.
-    """
-
-    def __init__(self) -> None:
-        self.answers: dict[tuple[str, str, int], int] = {}
-        self.durations: dict[tuple[str, str], list[float]] = {}
-
-    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request that was answered."""
-        answer = (method, route, status)
-        self.answers[answer] = self.answers.get(answer, 0) + 1
-        durations = self.durations.get((method, route))
-        if durations is None:
-            durations = self.durations[method, route] = [0.0] * (len(BUCKETS_S) + 2)
-        durations[bisect_left(BUCKETS_S, seconds)] += 1
-        durations[-1] += seconds

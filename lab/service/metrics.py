@@ -1,18 +1,13 @@
-"""Metrics of a process for Prometheus, in its text format 0.0.4, at `GET /metrics`.
+"""Metrics of a process for Prometheus, at `GET /metrics`.
 
-(prometheus.io/docs/instrumenting/exposition_formats)
-
-A request costs two readings of a clock and a few additions, all in the event loop. Everything else
-is read when somebody asks: the state that the lab's control client reads, and the faults. Routes
-are named by their pattern, so that an id in a path makes no new series.
+Requests are counted in the event loop. Everything else is read when somebody asks: the state that
+the lab's control client reads, and the faults.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lab.service.counters import BUCKETS_S, RequestCounters
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+from lab.support.exposition import RequestCounters, family
 
 _STATE_METRICS = {
     "under_way": ("lab_requests_under_way", "gauge", "Requests in workers or waiting for one."),
@@ -29,41 +24,6 @@ _STATE_METRICS = {
 the bus minus its `lab_consumer_offset`."""
 _BREAKER_STATES = ("closed", "open", "half-open")
 
-Sample = tuple[str, Mapping[str, object], float]
-"""Name with its suffix, labels, value."""
-
-
-def _request_families(requests: RequestCounters) -> Iterator[str]:
-    yield from _family(
-        "lab_requests_total",
-        "counter",
-        "Requests that were answered.",
-        (
-            ("lab_requests_total", {"method": method, "route": route, "status": status}, count)
-            for (method, route, status), count in requests.answers.items()
-        ),
-    )
-    yield from _family(
-        "lab_request_seconds",
-        "histogram",
-        "From the request's arrival to its response, with injected latency.",
-        (
-            sample
-            for (method, route), durations in requests.durations.items()
-            for sample in _histogram({"method": method, "route": route}, durations)
-        ),
-    )
-
-
-def _histogram(labels: Mapping[str, object], found: list[float]) -> Iterator[Sample]:
-    total = 0.0
-    ends = [*map(str, BUCKETS_S), "+Inf"]
-    for end, count in zip(ends, found, strict=False):
-        total += count
-        yield "lab_request_seconds_bucket", {**labels, "le": end}, total
-    yield "lab_request_seconds_sum", labels, found[-1]
-    yield "lab_request_seconds_count", labels, total
-
 
 def render(
     requests: RequestCounters,
@@ -73,20 +33,27 @@ def render(
     ready: bool,
 ) -> str:
     """The whole page. `faults`: name, kind and target of each active fault."""
-    lines = [*_request_families(requests)]
-    lines += _family(
+    total, seconds = "lab_requests_total", "lab_request_seconds"
+    lines = [
+        *family(total, "counter", "Requests that were answered.", requests.totals(total, {})),
+        *family(
+            seconds,
+            "histogram",
+            "From the request's arrival to its response, with injected latency.",
+            requests.histograms(seconds, {}),
+        ),
+    ]
+    lines += family(
         "lab_ready", "gauge", "Whether the process is ready.", [("lab_ready", {}, ready)]
     )
     for key, (name, kind, text) in _STATE_METRICS.items():
         value = state.get(key)
         if isinstance(value, int | float):
-            lines += _family(name, kind, text, [(name, {}, value)])
+            lines += family(name, kind, text, [(name, {}, value)])
     if "stuck" in state:
         name, is_stuck = "lab_consumer_stuck", state["stuck"] is not None
-        lines += _family(
-            name, "gauge", "Whether an event can't be applied.", [(name, {}, is_stuck)]
-        )
-    lines += _family(
+        lines += family(name, "gauge", "Whether an event can't be applied.", [(name, {}, is_stuck)])
+    lines += family(
         "lab_fault_active",
         "gauge",
         "1 for each fault that is active in this process.",
@@ -95,7 +62,7 @@ def render(
             for name, kind, target in faults
         ),
     )
-    lines += _family(
+    lines += family(
         "lab_calls_total",
         "counter",
         "Calls of other services, by callee and outcome.",
@@ -105,7 +72,7 @@ def render(
             for outcome, count in counts.items()
         ),
     )
-    lines += _family(
+    lines += family(
         "lab_breaker_state",
         "gauge",
         "1 for the state that a circuit breaker is in.",
@@ -116,27 +83,3 @@ def render(
         ),
     )
     return "\n".join(lines) + "\n"
-
-
-def _family(name: str, kind: str, text: str, samples: Iterable[Sample]) -> Iterator[str]:
-    """The lines of a metric; none without samples."""
-    lines = [f"{sample}{_labels(labels)} {_number(value)}" for sample, labels, value in samples]
-    if lines:
-        yield f"# HELP {name} {text}"
-        yield f"# TYPE {name} {kind}"
-        yield from lines
-
-
-def _number(value: float) -> str:
-    """A whole number with all its digits: `:g` would round an offset of a million."""
-    return str(int(value)) if value == int(value) else repr(float(value))
-
-
-def _labels(labels: Mapping[str, object]) -> str:
-    if not labels:
-        return ""
-    escaped = (
-        (name, str(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n"))
-        for name, value in labels.items()
-    )
-    return "{" + ",".join(f'{name}="{value}"' for name, value in escaped) + "}"

@@ -32,7 +32,6 @@ from lab.domain.errors import DeadlineExceeded, DiskFailed, ServiceError
 from lab.faults.filter import FaultFilter
 from lab.faults.kinds import Effect
 from lab.service import deadline, idempotency, metrics
-from lab.service.counters import RequestCounters
 from lab.service.fault_api import FaultableApp, rewrite_response
 from lab.service.http import Route, answer, problem_response
 from lab.service.listener import listen, serve
@@ -41,6 +40,7 @@ from lab.service.options import ShellOptions
 from lab.service.single_server import SingleServer
 from lab.service.store import is_machine_error
 from lab.service.tracing import SpanLog, SpanRecord
+from lab.support.exposition import CONTENT_TYPE, RequestCounters
 from lab.support.parent_watch import exit_with_parent
 
 __all__ = ["Shell", "ShellOptions"]
@@ -262,7 +262,7 @@ class Shell(FaultableApp):
             self.fault_filter.active(),
             ready=self.not_ready_because() is None,
         )
-        return web.Response(body=page.encode(), headers={"Content-Type": metrics.CONTENT_TYPE})
+        return web.Response(body=page.encode(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _health(self, request: web.BaseRequest) -> web.Response:
         health = {"service": self._name, "arrangement": self._arrangement, "status": "ready"}

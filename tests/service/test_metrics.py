@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,65 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.domain.services import BY_HAND_PORTS
-from lab.service.counters import BUCKETS_S, RequestCounters
-from lab.service.metrics import CONTENT_TYPE, render
+from lab.load import metrics_page
+from lab.load.sender import SendCounts
+from lab.service.metrics import render
+from lab.support.exposition import CONTENT_TYPE, Histogram, RequestCounters
+from tests.support.exposition import Series, of, parse
 from tests.support.laboratory import RunningBlog, eventually
 from tests.support.small import ROOT
 
 GRAFANA = ROOT / "docs" / "grafana"
-LABEL = r'[a-zA-Z_]\w*="(?:[^"\\\n]|\\[\\"n])*"'
-LINE = re.compile(rf"([a-zA-Z_:][\w:]*)(?:\{{((?:{LABEL})(?:,{LABEL})*)\}})? (\S+)")
-Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-def parse(page: str) -> Series:
-    """The samples of a page. Fails where promtool would: order, types, names, doubles, buckets."""
-    found: Series = {}
-    kinds: dict[str, str] = {}
-    current = ""
-    assert page.endswith("\n")
-    for line in page.splitlines():
-        if line.startswith("# HELP "):
-            current = line.split(" ")[2]
-            assert current not in kinds, f"{current} has two groups"
-            assert len(line.split(" ", 3)[3]) > 5
-        elif line.startswith("# TYPE "):
-            _, _, name, kind = line.split(" ")
-            assert name == current
-            kinds[name] = kind
-        else:
-            match = LINE.fullmatch(line)
-            assert match, line
-            name, labels, value = match.groups()
-            base = re.sub(r"_(bucket|sum|count)$", "", name)
-            assert current in ((name, base) if kinds[current] == "histogram" else (name,)), line
-            assert kinds[current] != "counter" or name.endswith("_total")
-            key = (name, frozenset(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', labels or "")))
-            assert key not in found, f"{key} twice"
-            found[key] = float(value)
-    check_histograms(found)
-    return found
-
-
-def check_histograms(found: Series) -> None:
-    buckets: dict[frozenset[tuple[str, str]], dict[float, float]] = {}
-    for (name, labels), value in found.items():
-        if name == "lab_request_seconds_bucket":
-            (end,) = (float(value) for key, value in labels if key == "le")
-            rest = frozenset(pair for pair in labels if pair[0] != "le")
-            buckets.setdefault(rest, {})[end] = value
-    for labels, counts in buckets.items():
-        ends = sorted(counts)
-        assert ends == [*BUCKETS_S, float("inf")]
-        values = [counts[end] for end in ends]
-        assert values == sorted(values), "buckets are cumulative"
-        assert values[-1] == found["lab_request_seconds_count", labels]
-
-
-def of(found: Series, name: str, **labels: str) -> float:
-    """The sum of the samples of this name that have these labels."""
-    wanted = set(labels.items())
-    return sum(value for (each, has), value in found.items() if each == name and wanted <= has)
 
 
 @given(
@@ -193,7 +144,15 @@ def test_the_dashboard_asks_only_for_metrics_that_exist() -> None:
     }
     seen = RequestCounters()
     seen.observe("GET", "/feed", 200, 0.01)
-    known = {name for name, _ in parse(render(seen, state, [("a", "down", "posts")], ready=True))}
+    load = SimpleNamespace(
+        variant=SimpleNamespace(name="async-bus"),
+        requests=seen,
+        lateness=Histogram(),
+        counts=SendCounts(),
+        probe=SimpleNamespace(pending=0),
+    )
+    pages = render(seen, state, [("a", "down", "posts")], ready=True), metrics_page.render([load])
+    known = {name for page in pages for name, _ in parse(page)}
     asked = [name for expr in expressions(dashboard()) for name in re.findall(r"lab_\w+", expr)]
     assert len(asked) >= 8
     assert set(asked) <= known
@@ -216,7 +175,8 @@ def test_the_dashboard_has_panels_that_do_not_overlap() -> None:
 
 def test_prometheus_finds_every_process_of_a_lab_by_hand() -> None:
     document = yaml.safe_load((GRAFANA / "prometheus.yml").read_text("utf-8"))
-    (job,) = document["scrape_configs"]
+    job, load = document["scrape_configs"]
+    assert load["static_configs"][0]["targets"] == ["127.0.0.1:4400"]
     listed = {
         (group["labels"]["arrangement"], group["labels"]["service"], group["targets"][0])
         for group in job["static_configs"]
