@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from lab.api.display import NotebookSequence
+from lab.api.progress import notebook_line
 from lab.api.result import Result
 from lab.report.cost import cost_blocks, cost_chart
 from lab.report.formatting import TextFormat
 from lab.report.html import notebook, page
+from lab.report.html import sweep as sweep_page
 from lab.report.terminal.writer import to_rich
 from lab.results.saved_names import RUNS
 from lab.scenarios import catalogue
@@ -27,6 +29,11 @@ from lab.simulation.fleet import require_extra
 
 class Sizes(NotebookSequence[Result]):
     """The results of a sweep, one for each size; displays what a fleet costs against its size."""
+
+    def __init__(self, results: Sequence[Result], page: Path) -> None:
+        super().__init__(results)
+        self.page = page
+        """A page with a slider over these sizes."""
 
     def chart(self) -> Any:
         """The chart of latency, success, events, processes, connections and memory against size."""
@@ -77,6 +84,7 @@ def simulate(
     require_extra()
     from lab.simulation.fleet import runs
     from lab.simulation.fleet.fleets import FleetSpec
+    from lab.simulation.fleet.world import is_compiled
 
     variants = [only] if isinstance(only, str) else only
     scenario = runs.prepared(
@@ -97,14 +105,24 @@ def simulate(
     sizes = runs.parse_sweep(sweep, spec, rate) if sweep else [(spec, rate)]
     measured = [from_] if isinstance(from_, str | Path) else from_
     parameters = runs.find_parameters([str(one) for one in measured])
+    for size, its_rate in sizes if sweep else ():
+        runs.check(scenario, parameters, size, its_rate)
     folder: Path | None = None
     parent = RUNS if keep is None else Path(keep).expanduser()
-    results = []
-    for number, (size, its_rate) in enumerate(sizes, 1):
-        result, samples = runs.run_once(scenario, parameters, seed, size, its_rate, quick)
-        folder = folder or runs.create_folder(scenario.name, parent)
-        place = folder / f"{number:02d}" if sweep else folder
-        runs.save(result, samples, place)
-        page.save(result, place)
-        results.append(Result.load_run(place))
-    return Sizes(results) if sweep else results[0]
+    places: list[Path] = []
+    results: list[Result] = []
+    with notebook_line() as show:
+        for number, (size, its_rate) in enumerate(sizes, 1):
+            first = "" if is_compiled() else " (the engine is compiled first, once: about 20 s)"
+            show(f"simulating {size.services:,} services{first}")
+            result, samples = runs.run_once(scenario, parameters, seed, size, its_rate, quick)
+            folder = folder or runs.create_folder(scenario.name, parent)
+            place = folder / f"{number:02d}" if sweep else folder
+            runs.save(result, samples, place)
+            page.save(result, place)
+            places.append(place)
+            results.append(Result.load_run(place))
+    if not sweep:
+        return results[0]
+    assert folder is not None
+    return Sizes(results, sweep_page.save(results, places, folder))

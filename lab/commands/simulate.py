@@ -90,7 +90,8 @@ def simulate(
         typer.Option(
             "--from",
             metavar="RUN",
-            help="take the times of this run, by its folder or scenario; may be repeated",
+            help="take the times of this run, by its folder or scenario; may be repeated. With "
+            "--validate: compare the runs of this earlier validation again",
         ),
     ] = None,
     validate: Annotated[
@@ -130,6 +131,7 @@ def simulate(
     from lab.scenarios.switches import parse_assignment
     from lab.simulation.fleet import runs
     from lab.simulation.fleet.fleets import FleetSpec
+    from lab.simulation.fleet.world import is_compiled
 
     if list_:
         _list_covered(json)
@@ -137,7 +139,8 @@ def simulate(
     if validate:
         from lab.commands.validation import run_validation
 
-        run_validation(name, range(seed, seed + seeds), quick, json, full, keep or RUNS)
+        kept = Path(from_[-1]) if from_ else None
+        run_validation(name, range(seed, seed + seeds), quick, json, full, keep or RUNS, kept)
         return
     if name is None:
         fail("Which scenario? `lab simulate --list` shows those that the model covers.", 2)
@@ -156,11 +159,15 @@ def simulate(
     )
     sizes = or_usage_error(runs.parse_sweep, sweep, spec, rate) if sweep else [(spec, rate)]
     parameters = or_usage_error(runs.find_parameters, from_ or [])
+    for size, its_rate in sizes if sweep else ():
+        or_usage_error(partial(runs.check, scenario, parameters, size, its_rate))
+    if not is_compiled():
+        note("The engine is compiled first, once on this machine: about 20 s.")
     results: list[Any] = []
+    folders: list[Path] = []
     folder: Path | None = None
     for spec, its_rate in sizes:
-        doing = f"simulating {spec.services:,} services (the first time, compiling the engine)"
-        with progress_line(doing):
+        with progress_line(f"simulating {spec.services:,} services"):
             result, samples = or_usage_error(
                 partial(runs.run_once, scenario, parameters, seed, spec, its_rate, quick)
             )
@@ -169,6 +176,7 @@ def simulate(
         runs.save(result, samples, own)
         save_report(result, own)
         results.append(result)
+        folders.append(own)
     assert folder is not None
     if json:
         documents = [result.to_json() for result in results]
@@ -177,7 +185,7 @@ def simulate(
     elif len(results) == 1:
         print_run(results[0], folder, full)
     else:
-        _show_sweep(results, folder)
+        _show_sweep(results, folders, folder)
     note(f"Saved in {folder}")
     raise typer.Exit(max(result.exit_code for result in results))
 
@@ -202,10 +210,11 @@ def _list_covered(json: bool) -> None:
     echo(f"\nNext: lab simulate {names[0]}")
 
 
-def _show_sweep(results: list[Any], folder: Path) -> None:
-    """Print the table of a sweep, and write its chart."""
+def _show_sweep(results: list[Any], folders: list[Path], folder: Path) -> None:
+    """Print the table of a sweep, and write its chart and its page."""
     from lab.report.cost import cost_blocks, cost_chart
     from lab.report.formatting import TextFormat
+    from lab.report.html import sweep
     from lab.report.terminal.writer import to_rich
 
     screen = console()
@@ -216,3 +225,4 @@ def _show_sweep(results: list[Any], folder: Path) -> None:
     chart = folder / "cost.svg"
     chart.write_text(cost_chart(results).svg(), "utf-8")
     note(f"The chart of these figures: {chart}")
+    note(f"The page with a slider: {sweep.save(results, folders, folder)}")

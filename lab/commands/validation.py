@@ -7,13 +7,19 @@ from pathlib import Path
 
 import typer
 
-from lab.commands.console import console, load_scenario, make_run_folder, note, run_until_done
+from lab.commands.console import (
+    console,
+    fail,
+    load_scenario,
+    make_run_folder,
+    note,
+    run_until_done,
+)
 from lab.report.blocks import Block, Cell, Column, Line, Table
 from lab.report.formatting import TextFormat
 from lab.report.terminal.writer import to_rich
 from lab.results.run_folder import create_run_folder
 from lab.scenarios import catalogue
-from lab.simulation.fleet.parameters import shipped_parameters
 from lab.simulation.fleet.runs import prepared
 from lab.simulation.fleet.validate import (
     BOUNDS,
@@ -26,16 +32,30 @@ from lab.simulation.fleet.validate import (
 
 
 def run_validation(
-    name: str | None, seeds: Sequence[int], quick: bool, json: bool, full: bool, parent: Path
+    name: str | None,
+    seeds: Sequence[int],
+    quick: bool,
+    json: bool,
+    full: bool,
+    parent: Path,
+    kept: Path | None = None,
 ) -> None:
     """Run scenarios really and simulated, and print how far the model is off. `name`: one scenario;
-    None: all that the model covers. Ends with exit code 1 if a goal is missed."""
+    None: all that the model covers. `kept`: the folder of an earlier validation, whose real runs
+    are compared again. Ends with exit code 1 if a goal is missed.
+
+    The folder has `validation.json` and `calibration.json`, as they come with the lab.
+    """
     known = catalogue.builtin_scenarios() if name is None else [load_scenario(name)]
     scenarios = [prepared(scenario, quick=quick) for scenario in known]
-    folder = make_run_folder(create_run_folder, "validation", parent)
-    found = run_until_done(validate(scenarios, list(seeds), folder, quick, note))
-    validation = found.to_validation(shipped_parameters())
+    if kept is not None and not list(kept.glob("*/result.json")):
+        fail(f"--from {kept}: expected the folder of a validation, with its real runs.", 2)
+    folder = kept or make_run_folder(create_run_folder, "validation", parent)
+    found = run_until_done(validate(scenarios, list(seeds), folder, quick, note, bool(kept)))
+    validation = found.to_validation()
     (folder / "validation.json").write_text(validation.to_json(), "utf-8")
+    if found.parameters is not None:
+        (folder / "calibration.json").write_text(found.parameters.to_json(), "utf-8")
     if json:
         sys.stdout.write(validation.to_json())
     else:

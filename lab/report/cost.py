@@ -125,8 +125,15 @@ def cost_blocks(results: Sequence[RunResult]) -> Iterator[Table]:
         yield Table(title, columns, [rows])
 
 
-def cost_chart(results: Sequence[RunResult]) -> Chart:
-    """A small panel for each figure, a line for each variant; both axes logarithmic."""
+def sizes_of(results: Sequence[RunResult]) -> tuple[str, list[float]]:
+    """What was swept, and its value in each result."""
+    swept, _ = _points(results)
+    return swept, [getattr(one.simulation, swept) for one in results]
+
+
+def cost_chart(results: Sequence[RunResult], at: float | None = None) -> Chart:
+    """A small panel for each figure, a line for each variant; both axes logarithmic. `at`: a size
+    that a vertical line marks."""
     swept, points = _points(results)
     styles = series_styles(results[0].variants)
     parts = [frame.legend(styles, 18, frame.line_symbol)]
@@ -135,7 +142,7 @@ def cost_chart(results: Sequence[RunResult]) -> Chart:
     for number, figure in enumerate(FIGURES):
         row, column = divmod(number, 2)
         x, y = LEFT + column * (width + _PANEL_GAP), top + row * (_PANEL_HEIGHT + 52)
-        parts.append(_panel(figure, number, points, styles, x, y, width))
+        parts.append(_panel(figure, number, points, styles, x, y, width, at))
     bottom = top + (len(FIGURES) + 1) // 2 * (_PANEL_HEIGHT + 52)
     parts.append(label(RIGHT, bottom - 8, f"{swept}, log scale; simulated", "soft small", "end"))
     words = "; ".join(
@@ -157,6 +164,7 @@ def _panel(
     x: float,
     y: float,
     width: float,
+    at: float | None,
 ) -> str:
     known = [point.values[number] for point in points]
     values = [value for value in known if value]
@@ -167,6 +175,8 @@ def _panel(
     panel = Panel(logarithmic([point.size for point in points], x, x + width), scale)
     unit = "share" if figure.unit == "%" else f"{figure.unit} log scale".strip()
     parts = [frame.grid(panel, figure.title, unit)]
+    if at is not None:
+        parts.append(line([(panel.x(at), y), (panel.x(at), y + _PANEL_HEIGHT)], "edge"))
     for size in sorted({point.size for point in points}):
         parts.append(
             label(panel.x(size), y + _PANEL_HEIGHT + 15, tick_label(size), "soft small", "middle")

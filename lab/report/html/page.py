@@ -24,14 +24,14 @@ NAME = "report.html"
 
 
 def save(result: RunResult, folder: Path) -> Path:
-    """Write the page into the run folder and return its path. Raises OSError.
+    """Write the page into the run folder and return its path. Raises OSError."""
+    return write(folder / NAME, render(result, ChartData.read(result, folder)))
 
-    The write is atomic, and only the owner can read the file.
-    """
-    path = folder / NAME
+
+def write(path: Path, text: str) -> Path:
+    """Write a page as a whole, readable only by its owner, and return its path. Raises OSError."""
     partial = path.with_name(path.name + ".part")
     partial.unlink(missing_ok=True)
-    text = render(result, ChartData.read(result, folder))
     file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(file, "w", encoding="utf-8") as out:
         out.write(text)

@@ -7,6 +7,7 @@ from typing import Any
 from lab.simulation.fleet.world import (
     ANYONE,
     APPLIED,
+    ARRIVE,
     BACK,
     BUS_CALLER,
     CONSUME,
@@ -26,6 +27,10 @@ from lab.simulation.fleet.world import (
     MOST_EVENTS,
     PUBLISH_BATCH,
     PUBLISHED,
+    QUESTION,
+    REFUSED,
+    REPLY,
+    RESPOND,
     TELLS,
     UNANSWERED,
     VISIBLE,
@@ -72,9 +77,10 @@ def new_event(w: Any, kind: int, sample: int, pos: int) -> int:
 
 
 @compiled
-def tell(w: Any, now: float, station: int, kind: int, sample: int) -> None:
-    """Put an event into the outbox of a station, and wake its relay."""
-    one = new_event(w, kind, sample, 0)
+def tell(w: Any, now: float, station: int, kind: int, sample: int, gen: int = 0) -> None:
+    """Put an event into the outbox of a station, and wake its relay. `sample`: of a question or a
+    reply, its call, and `gen` the attempt."""
+    one = new_event(w, kind, sample, gen)
     if one < 0:
         return
     if w.out_head[station] < 0:
@@ -144,6 +150,9 @@ def published(w: Any, now: float, station: int, refused: int) -> None:
         pause_s = max(FIRST_PAUSE_S, w.out_pause[station])
         w.out_pause[station] = min(2 * pause_s, LONGEST_PAUSE_S)
         w.out_taken[station] = 0
+        if w.d_type[w.out_head[station]] < 0:
+            refuse_calls(w, now, station)
+            return
         push(w, now + pause_s, moment(BACK, station, 0, 1))
         return
     w.out_pause[station] = 0.0
@@ -151,12 +160,40 @@ def published(w: Any, now: float, station: int, refused: int) -> None:
         one = w.out_head[station]
         w.out_head[station] = w.d_next[one]
         w.out_n[station] -= 1
-        append(w, now, bus, w.d_type[one], w.d_sample[one])
+        if w.d_type[one] < 0:
+            deliver_call(w, now, one)
+        else:
+            append(w, now, bus, w.d_type[one], w.d_sample[one])
         w.d_next[one] = w.free_event
         w.free_event = one
     w.out_taken[station] = 0
     if w.out_n[station] > 0:
         relay(w, now, station)
+
+
+@compiled
+def refuse_calls(w: Any, now: float, station: int) -> None:
+    """No question gets to its callee, and no reply to its caller, which waits until its timeout."""
+    while w.out_n[station] > 0:
+        one = w.out_head[station]
+        w.out_head[station] = w.d_next[one]
+        w.out_n[station] -= 1
+        if w.d_type[one] == QUESTION:
+            push(w, now, moment(RESPOND, w.d_sample[one], w.d_pos[one], REFUSED))
+        w.d_next[one] = w.free_event
+        w.free_event = one
+
+
+@compiled
+def deliver_call(w: Any, now: float, event: int) -> None:
+    """A question or a reply is in the log, and on its way to the process that waits for it."""
+    call, kind = w.d_sample[event], w.d_type[event]
+    w.told += 1
+    w.bus_head[0] += 1
+    if kind == QUESTION:
+        push(w, now + w.c_half[call], moment(ARRIVE, call, w.d_pos[event]))
+    else:
+        push(w, now + w.c_half[call], moment(RESPOND, call, w.d_pos[event], REPLY - kind))
 
 
 @compiled

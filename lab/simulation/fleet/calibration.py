@@ -22,7 +22,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from statistics import correlation, fmean, median
 from typing import Any
@@ -53,6 +53,7 @@ OPERATIONS = {
 FEWEST_SAMPLES = 10
 """Of a distribution; one with fewer comes from the parameters that come with the lab."""
 PUBLISH_SHARE = 0.05
+MOST_NAMES = 8
 
 Span = dict[str, Any]
 
@@ -62,30 +63,23 @@ def parameters_from(
 ) -> Parameters:
     """The parameters of runs of one machine.
 
-    `base`: for what these runs did not measure; None: what comes with the lab. `own_faults`: also
-    take the time of a restart from these runs. Raises BadParameters for a folder that is no run's,
-    for a simulated run, and for a run without spans of the lab's services.
+    `base`: for what these runs did not measure, at their pace; None: what comes with the lab.
+    `own_faults`: also take the time of a restart from these runs. Raises BadParameters for a folder
+    that is no run's, for a simulated run, and for a run without spans of the lab's services.
     """
-    pool = _Pool()
-    results = []
+    measured = Measured()
     for folder in folders:
-        for part in _parts(folder):
-            results.append(_add_run(pool, part, own_faults))
-    if not pool.network["service"] and not pool.network["client"]:
-        names = ", ".join(str(folder) for folder in folders)
-        raise BadParameters(
-            f"{names}: expected spans of the lab's services from before the first fault, and saw "
-            "none. Take a folder of `lab run`, such as that of: lab run calm"
-        )
-    if base is None:
-        base = shipped_parameters()
-    environment = results[0].environment
-    return replace(
-        pool.over(base),
-        machine=f"{environment.get('processor', 'unknown')}, {environment.get('cores', '?')} cores",
-        source=", ".join(dict.fromkeys(result.scenario for result in results)),
-        measured=results[0].started[:10],
-    )
+        measured += measure(folder, own_faults)
+    return measured.parameters(base)
+
+
+def measure(folder: Path, own_faults: bool = True) -> Measured:
+    """All samples of a run folder. Raises BadParameters if it is none, or that of a simulation."""
+    measured = Measured()
+    for part in _parts(folder):
+        measured.runs.append(_add_run(measured, part, own_faults))
+        measured.folders.append(folder)
+    return measured
 
 
 def _parts(folder: Path) -> list[Path]:
@@ -99,25 +93,66 @@ def _parts(folder: Path) -> list[Path]:
     return [part for part in parts if not any(part in other.parents for other in parts)]
 
 
-# ── The pool of samples
+# ── Samples
 
 
-class _Pool:
-    """Samples in ms, by what they are samples of."""
+def _lists() -> dict[str, list[float]]:
+    return defaultdict(list)
 
-    def __init__(self) -> None:
-        self.handler: dict[str, list[float]] = defaultdict(list)
-        self.network: dict[str, list[float]] = defaultdict(list)
-        self.apply: dict[str, list[float]] = defaultdict(list)
-        self.parts: list[tuple[float, ...]] = []
-        self.after_request: list[float] = []
-        self.after_consumer: list[float] = []
-        self.restart: list[float] = []
-        self.reconnect: list[float] = []
-        self.memory: dict[str, list[float]] = defaultdict(list)
 
-    def over(self, base: Parameters) -> Parameters:
-        """The base, with all that was measured in its place."""
+@dataclass
+class Measured:
+    """Samples in ms of one or more runs, by what they are samples of."""
+
+    runs: list[RunResult] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    handler: dict[str, list[float]] = field(default_factory=_lists)
+    network: dict[str, list[float]] = field(default_factory=_lists)
+    apply: dict[str, list[float]] = field(default_factory=_lists)
+    memory: dict[str, list[float]] = field(default_factory=_lists)
+    parts: list[tuple[float, ...]] = field(default_factory=list)
+    after_request: list[float] = field(default_factory=list)
+    after_consumer: list[float] = field(default_factory=list)
+    restart: list[float] = field(default_factory=list)
+    reconnect: list[float] = field(default_factory=list)
+
+    def __iadd__(self, other: Measured) -> Measured:
+        for of in fields(self):
+            mine, more = getattr(self, of.name), getattr(other, of.name)
+            if isinstance(mine, list):
+                mine += more
+            else:
+                for name, values in more.items():
+                    mine[name] += values
+        return self
+
+    def parameters(self, base: Parameters | None = None) -> Parameters:
+        """The parameters of all these runs; `base` as for `parameters_from`. Raises BadParameters
+        without spans."""
+        if not self.network["service"] and not self.network["client"]:
+            where = ", ".join(str(folder) for folder in self.folders)
+            raise BadParameters(
+                f"{where}: expected spans of the lab's services from before the first fault, and "
+                "saw none. Take a folder of `lab run`, such as that of: lab run calm"
+            )
+        environment = self.runs[0].environment
+        names = list(dict.fromkeys(result.scenario for result in self.runs))
+        return replace(
+            self._over(base or shipped_parameters()),
+            machine=f"{environment.get('processor', 'unknown')}, {environment.get('cores', '?')} "
+            "cores",
+            source=", ".join(names) if len(names) <= MOST_NAMES else f"{len(names)} scenarios",
+            measured=self.runs[0].started[:10],
+        )
+
+    def _over(self, base: Parameters) -> Parameters:
+        """The base at the pace of these runs, with all that was measured in its place."""
+        handler, network = _distributions(self.handler), _distributions(self.network)
+        apply = _distributions(self.apply)
+        pace = _pace(
+            [(handler, base.handler_ms), (network, base.network_ms), (apply, base.apply_ms)]
+        )
+        base = base.at_pace(pace)
         way = _distribution(self.after_request)
         publish, delivery, batch = base.publish_ms, base.delivery_ms, dict(base.batch_ms)
         if way is not None:
@@ -132,11 +167,11 @@ class _Pool:
                 batch = dict.fromkeys((*SERVICES, "hop"), commit)
         return replace(
             base,
-            handler_ms={**base.handler_ms, **_distributions(self.handler)},
-            network_ms={**base.network_ms, **_distributions(self.network)},
+            handler_ms={**base.handler_ms, **handler},
+            network_ms={**base.network_ms, **network},
             publish_ms=publish,
             delivery_ms=delivery,
-            apply_ms={**base.apply_ms, **_distributions(self.apply)},
+            apply_ms={**base.apply_ms, **apply},
             batch_ms=batch,
             together=base.together if len(self.parts) < FEWEST_SAMPLES else _together(self.parts),
             restart_ms=Empirical.of(self.restart) if self.restart else base.restart_ms,
@@ -146,6 +181,18 @@ class _Pool:
                 **{name: round(median(values), 2) for name, values in self.memory.items()},
             },
         )
+
+
+def _pace(pairs: Sequence[tuple[Mapping[str, Empirical], Mapping[str, Empirical]]]) -> float:
+    """How many times as long as in the base everything took: the median over the medians of what
+    both have. A busy machine is slow in what was measured and in what was not."""
+    ratios = [
+        own.quantile(0.5) / base[name].quantile(0.5)
+        for measured, base in pairs
+        for name, own in measured.items()
+        if name in base and base[name].quantile(0.5) > 0
+    ]
+    return median(ratios) if ratios else 1.0
 
 
 def _distribution(values_ms: Sequence[float]) -> Empirical | None:
@@ -200,7 +247,7 @@ class _Window:
         )
 
 
-def _add_run(pool: _Pool, folder: Path, own_faults: bool) -> RunResult:
+def _add_run(measured: Measured, folder: Path, own_faults: bool) -> RunResult:
     home = folder if (folder / "result.json").exists() else folder.parent
     try:
         result = RunResult.load_file(home / "result.json")
@@ -233,15 +280,17 @@ def _add_run(pool: _Pool, folder: Path, own_faults: bool) -> RunResult:
                 and not sample.retried
                 and sample.latency_ms is not None
             }
-            _add_requests(pool, variant, [s for s in spans if s["kind"] == "server"], window, waits)
-            _add_events(pool, variant, spans, window)
+            _add_requests(
+                measured, variant, [s for s in spans if s["kind"] == "server"], window, waits
+            )
+            _add_events(measured, variant, spans, window)
             if own_faults:
-                _add_restarts(pool, variant, spans, started_s)
+                _add_restarts(measured, variant, spans, started_s)
         if variant.footprint is not None and variant.footprint.memory_mib:
             each = variant.footprint.memory_mib / variant.footprint.processes
-            pool.memory[variant.arrangement].append(each)
+            measured.memory[variant.arrangement].append(each)
             if variant.arrangement == "async-bus":
-                pool.memory[BUS].append(each)
+                measured.memory[BUS].append(each)
     return result
 
 
@@ -261,7 +310,7 @@ def _spans(folder: Path, variant: str) -> Iterator[Span]:
 
 
 def _add_requests(
-    pool: _Pool,
+    measured: Measured,
     variant: VariantResult,
     spans: Sequence[Span],
     window: _Window,
@@ -286,23 +335,24 @@ def _add_requests(
         service = "hop" if span["service"] in HOPS else span["service"]
         name = _operation(service, span["name"])
         if name and (not work_ms or id(span) in idle):
-            pool.handler[f"{variant.arrangement}/{name}"].append(max(0.0, own_ms - work_ms))
+            measured.handler[f"{variant.arrangement}/{name}"].append(max(0.0, own_ms - work_ms))
         if inside:
             for call in calls:
                 if inner := _operation(call["whom"], _template(call["what"])):
-                    pool.handler[f"{MONOLITH}/{inner}"].append(call["ms"])
+                    measured.handler[f"{MONOLITH}/{inner}"].append(call["ms"])
         else:
             waits_ms = [
                 max(0.0, call["ms"] - _in_worker_ms(callee))
                 for call, callee in _pairs(calls, span["span"], of_parent)
                 if id(callee) in free
             ]
-            pool.network["service"] += waits_ms
+            by_events = variant.arrangement == "request-reply"
+            measured.network["question" if by_events else "service"] += waits_ms
             if len(waits_ms) == 2:
-                pool.parts.append((*waits_ms, own_ms))
+                measured.parts.append((*waits_ms, own_ms))
         if id(span) in free and span["parent"] == span["trace"][:16] and span["trace"] in waits:
             wait_ms = waits[span["trace"]]
-            pool.network["client"].append(max(0.0, wait_ms - _in_worker_ms(span)))
+            measured.network["client"].append(max(0.0, wait_ms - _in_worker_ms(span)))
 
 
 def _with_free_worker(spans: Sequence[Span], workers: int) -> Iterator[Span]:
@@ -370,7 +420,7 @@ def _work_ms(variant: VariantResult, service: str) -> float:
 
 
 def _add_events(
-    pool: _Pool, variant: VariantResult, spans: Sequence[Span], window: _Window
+    measured: Measured, variant: VariantResult, spans: Sequence[Span], window: _Window
 ) -> None:
     """Times to apply events, and from a commit to the next consumer."""
     of = variant.options
@@ -380,22 +430,24 @@ def _add_events(
         if span["kind"] != "consumer" or not window.has(span):
             continue
         service = "hop" if span["service"] in HOPS else span["service"]
-        pool.apply[f"{service}.{span['name']}"].append(span["ms"])
+        measured.apply[f"{service}.{span['name']}"].append(span["ms"])
         publisher = by_id.get(span["parent"])
         if plain and publisher is not None and window.has(publisher):
             wait_ms = (span["at"] - publisher["at"]) * 1_000 - publisher["ms"]
-            after = pool.after_request if publisher["kind"] == "server" else pool.after_consumer
+            after = (
+                measured.after_request if publisher["kind"] == "server" else measured.after_consumer
+            )
             after.append(max(0.0, wait_ms))
 
 
 def _add_restarts(
-    pool: _Pool, variant: VariantResult, spans: Sequence[Span], started_s: float
+    measured: Measured, variant: VariantResult, spans: Sequence[Span], started_s: float
 ) -> None:
     """How long killed processes took to respond again, and then to consume."""
     for fault in variant.faults:
         if fault.kind != "down" or fault.gone_s is None or fault.until_s is None:
             continue
-        pool.restart.append(max(0.0, fault.gone_s - fault.until_s) * 1_000)
+        measured.restart.append(max(0.0, fault.gone_s - fault.until_s) * 1_000)
         gone_s, died_s = started_s + fault.gone_s, started_s + (fault.from_s or 0.0)
         mine = (span for span in spans if fault.target in (span["service"], BUS))
         first = min(
@@ -403,4 +455,4 @@ def _add_restarts(
             default=None,
         )
         if first is not None and first < gone_s + 1.0:
-            pool.reconnect.append(max(0.0, first - gone_s) * 1_000)
+            measured.reconnect.append(max(0.0, first - gone_s) * 1_000)

@@ -62,10 +62,12 @@ from lab.simulation.fleet.world import (
     MOST_REQUESTS,
     MOST_TICKS,
     NOT_ASKED,
+    OBSERVE_EVERY_S,
     OK,
     P_BREAKER,
     P_BUDGET,
     P_DEADLINE,
+    P_EVENTS,
     P_FALLBACK,
     P_HEDGE,
     P_JITTER,
@@ -78,12 +80,16 @@ from lab.simulation.fleet.world import (
     PROBE_FIRST_S,
     PROBE_LAST_S,
     PUBLISHED,
+    QUESTION,
+    READ,
     REFUSED,
+    REPLY,
     RESET,
     RESET_PEER,
     RESPOND,
     RETRY,
     RUN,
+    SEND,
     STEP,
     TELL,
     TELL_ONCE,
@@ -189,6 +195,9 @@ def attempt(w: Any, now: float, call: int, delay: float) -> None:
         push(w, now + timeout_s, moment(GIVE_UP, call, gen))
     elif timeout_s < FOREVER_S:
         set_timer(w, 2 * policy, now + timeout_s, moment(GIVE_UP, call, gen))
+    if w.policy[policy, P_EVENTS] > 0:
+        tell(w, now, w.t_station[parent], QUESTION, call, gen)
+        return
     push(w, now + delay + half, moment(ARRIVE, call, gen))
 
 
@@ -298,7 +307,10 @@ def end_task(w: Any, now: float, task: int, code: int) -> None:
     """Answer, give the worker back, and let the next request have it."""
     station, call = w.t_station[task], w.t_call[task]
     if w.c_gen[call] == w.t_cgen[task]:
-        push(w, now + w.c_half[call], moment(RESPOND, call, w.t_cgen[task], code))
+        if w.policy[w.c_policy[call], P_EVENTS] > 0:
+            tell(w, now, station, REPLY - code, call, w.t_cgen[task])
+        else:
+            push(w, now + w.c_half[call], moment(RESPOND, call, w.t_cgen[task], code))
     free_task(w, task)
     following = w.s_head[station]
     if following >= 0:
@@ -377,6 +389,9 @@ def advance(w: Any, now: float, task: int) -> None:
         elif code == COMMIT:
             if w.r_shown[sample] == 0:
                 w.r_shown[sample] = now
+        elif code == READ:
+            if w.probed:
+                w.r_read[sample, a] = now
         else:
             end_task(w, now, task, OK)
             return
@@ -409,7 +424,8 @@ def arrive(w: Any, now: float, call: int) -> None:
     tgt = w.c_tgt[call]
     station, gen = w.tgt[tgt, 0], w.c_gen[call]
     if w.s_down[station] > now:
-        push(w, now + w.c_half[call], moment(RESPOND, call, gen, REFUSED))
+        if w.policy[w.c_policy[call], P_EVENTS] == 0:  # nothing refuses an event
+            push(w, now + w.c_half[call], moment(RESPOND, call, gen, REFUSED))
         return
     parent = w.c_parent[call]
     delay_s = 0.0
@@ -466,57 +482,82 @@ def arrive(w: Any, now: float, call: int) -> None:
 def end_request(w: Any, now: float, sample: int, code: int) -> None:
     """The client has its answer, or has given up. `latency` holds the intended time until then."""
     if sample >= MOST_REQUESTS:
-        end_probe(w, now, sample - MOST_REQUESTS, code)
+        end_probe(w, now, sample, code)
         return
     w.r_latency[sample] = now - w.r_begun[sample]
     w.r_error[sample] = code + 1  # 0: no outcome yet
-    if w.probed and code == OK and w.r_group[sample] < 0:
+    if w.users > 0:
+        following = sample + w.users
+        send_s = now + w.r_due[following] - w.r_due[sample]
+        if following < w.requests and send_s < w.load_end:
+            push(w, send_s, moment(SEND, following))
+    if not w.probed or code != OK:
+        return
+    if w.r_kind[sample] == 0:
+        if now - w.observed >= OBSERVE_EVERY_S:
+            observe(w, now, sample)
+        return
+    if w.n_waiting < MOST_PROBES:
         w.waiting[w.n_waiting] = sample
         w.n_waiting += 1
-        w.probe_pause = PROBE_FIRST_S
-        if w.probing > 0:
-            w.probe_again = 1
-        else:
-            w.probing = 1
-            push(w, now, moment(PROBE, 0))
+    w.probe_pause = PROBE_FIRST_S
+    if w.probing:
+        w.probe_again = 1
+    else:
+        plan_probe(w, now)
 
 
-# ── The visibility probe
+# ── Visibility, as `lab/load/visibility.py` measures it
 
 
 @compiled
-def end_probe(w: Any, now: float, probe: int, code: int) -> None:
-    """As `lab/load/visibility.py`: at once after a new write, else after 1 to 50 ms."""
-    w.probe_end[probe] = now if code == OK else np.inf
-    if code == OK:
-        kept = 0
-        for index in range(w.n_waiting):
-            sample = w.waiting[index]
-            if w.r_shown[sample] == 0 or w.r_shown[sample] > w.probe_begun[probe]:
-                w.waiting[kept] = sample
-                kept += 1
-        w.n_waiting = kept
-    w.probing = 0
-    if w.n_waiting == 0:
-        return
-    w.probing = 1
-    if w.probe_again:
-        w.probe_again = 0
-        push(w, now, moment(PROBE, 0))
-    else:
-        push(w, now + w.probe_pause, moment(PROBE, 0))
-        w.probe_pause = min(2 * w.probe_pause, PROBE_LAST_S)
+def observe(w: Any, now: float, feed: int) -> None:
+    """Find the writes that wait to be seen in a feed; without `comments`, it shows only posts."""
+    w.observed = now
+    kept = 0
+    for index in range(w.n_waiting):
+        sample = w.waiting[index]
+        part = w.r_kind[sample] - 1
+        complete = part == 0 or not w.r_degraded[feed]
+        if complete and 0 < w.r_shown[sample] <= w.r_read[feed, part]:
+            w.r_seen[sample] = now
+        else:
+            w.waiting[kept] = sample
+            kept += 1
+    w.n_waiting = kept
+
+
+@compiled
+def plan_probe(w: Any, at_s: float) -> None:
+    """The next probe, instead of one that was planned before."""
+    w.probe_gen += 1
+    push(w, at_s, moment(PROBE, 0, w.probe_gen))
 
 
 @compiled
 def start_probe(w: Any, now: float) -> None:
-    probe = w.probes
-    if probe >= MOST_PROBES:
+    if w.n_waiting == 0 or w.probes >= MOST_PROBES:
         return
+    w.probing = 1
     w.probes += 1
-    w.probe_begun[probe], w.probe_end[probe] = now, np.inf
     tgt = w.entry_tgt[w.entry[0, 0]]
-    start_call(w, now, -1, tgt, 0, MOST_REQUESTS + probe, 0.0)
+    start_call(w, now, -1, tgt, 0, MOST_REQUESTS + w.probes - 1, 0.0)
+
+
+@compiled
+def end_probe(w: Any, now: float, feed: int, code: int) -> None:
+    """The next one begins at once after a new write, else after 1 to 50 ms."""
+    w.probing = 0
+    if code == OK:
+        observe(w, now, feed)
+    if w.n_waiting == 0:
+        return
+    if w.probe_again:
+        w.probe_again = 0
+        start_probe(w, now)
+    else:
+        plan_probe(w, now + w.probe_pause)
+        w.probe_pause = min(2 * w.probe_pause, PROBE_LAST_S)
 
 
 # ── Faults
@@ -566,6 +607,20 @@ def fault_off(w: Any, now: float, fault: int) -> None:
 
 
 # ── The loop
+
+
+@compiled
+def send(w: Any, now: float, sample: int) -> None:
+    """A request of the load begins."""
+    kind = w.r_kind[sample]
+    first, end = w.entry[kind, 0], w.entry[kind, 1]
+    choice = first
+    if end - first > 1:
+        choice = first + int(uniform(w) * (end - first))
+    tgt = w.entry_tgt[choice]
+    w.r_group[sample] = w.group[tgt] if kind == 0 else -1 - w.group[tgt]
+    w.r_begun[sample] = now
+    start_call(w, now, -1, tgt, 0 if kind == 0 else 1, sample, 0.0)
 
 
 @compiled
@@ -636,8 +691,11 @@ def happen(w: Any, now: float, data: int) -> None:
     elif kind == APPLIED:
         if w.k_gen[number] & 0xFFFFFF == gen:
             applied(w, now, number)
+    elif kind == SEND:
+        send(w, now, number)
     elif kind == PROBE:
-        start_probe(w, now)
+        if w.probe_gen & 0xFFFFFF == gen:
+            start_probe(w, now)
     elif kind == BACK:
         back(w, now, number)
     elif kind == TICK:
@@ -664,12 +722,20 @@ def tick(w: Any, now: float) -> None:
 
 @compiled
 def run_world(w: Any, at_s: Any, kinds: Any, queues: int, until_s: float) -> float:
-    """Run until `until_s`, or until nothing happens any more. Returns the last time."""
+    """Run until `until_s`, or until nothing happens any more. Returns the last time. In a closed
+    loop of `users`, each takes every `users`-th request, one at a time."""
     for fault in range(w.faults):
         push(w, w.fault[fault, F_FROM], moment(FAULT_ON, fault))
         push(w, w.fault[fault, F_UNTIL], moment(FAULT_OFF, fault))
     push(w, 0.0, moment(TICK, 0))
     following, count = 0, len(at_s)
+    w.requests = count
+    w.r_kind[:count] = kinds
+    if w.users > 0:
+        w.r_due[:count] = at_s
+        following = count
+        for sample in range(min(w.users, count)):
+            push(w, at_s[sample], moment(SEND, sample))
     now = 0.0
     while w.full == 0:
         if w.ready_at != w.ready_end:
@@ -691,15 +757,7 @@ def run_world(w: Any, at_s: Any, kinds: Any, queues: int, until_s: float) -> flo
             break
         now = best
         if source == -1:
-            kind = kinds[following]
-            first, end = w.entry[kind, 0], w.entry[kind, 1]
-            choice = first
-            if end - first > 1:
-                choice = first + int(uniform(w) * (end - first))
-            tgt = w.entry_tgt[choice]
-            w.r_group[following] = w.group[tgt] if kind == 0 else -1 - w.group[tgt]
-            w.r_begun[following] = now
-            start_call(w, now, -1, tgt, 0 if kind == 0 else 1, following, 0.0)
+            send(w, now, following)
             following += 1
         elif source == -3:
             happen(w, now, pop(w))

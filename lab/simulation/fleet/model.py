@@ -145,10 +145,8 @@ def _why_not_variant(variant: str, spec: VariantSpec) -> str | None:
         return (
             f"The variant {variant} has services that are not the lab's; the model has only these."
         )
-    if arrangement.name not in ("sync-chain", "async-bus", "monolith"):
+    if arrangement.name not in ("sync-chain", "request-reply", "async-bus", "monolith"):
         return f"The model has no {arrangement.name}, which was not measured (variant {variant})."
-    if spec.loop != "open":
-        return f"The variant {variant} is a closed loop, and the model's arrivals do not wait."
     if (bus := spec.options.get("bus", "log")) != "log":
         return f"The variant {variant} has the bus {bus}, and the model has only the bus log."
     for switch in _UNCOVERED_SWITCHES & set(spec.options):
@@ -163,6 +161,8 @@ def why_not_covered(scenario: Scenario) -> str | None:
         return f"{name} follows up its own writes (at_once), and the model has no follow-ups."
     if scenario.history or scenario.newcomer:
         return f"{name} starts from a history of events or adds a service, and the model does not."
+    if scenario.reach_in:
+        return f"{name} is about who opens which database, and the model has none."
     lacking = {
         variant: reason
         for variant, spec in scenario.variants.items()
@@ -195,11 +195,43 @@ def simulate(
     parameters: Parameters,
     seed: int = 7,
     fleet: FleetSpec = BLOG,
+    draw: int = 0,
 ) -> SimulatedRun:
     """Simulate every variant of a scenario under one schedule; its rate is for the whole fleet.
 
-    The same seed and version give the same run, bit for bit. Raises NotCovered, TooLarge or
-    ValueError before it begins, and TooLarge if more is under way than the engine has room for.
+    `draw`: another number is the same load, with other random times. The same seed, draw and
+    version give the same run, bit for bit. Raises what `prepare` raises, and TooLarge if more is
+    under way than the engine has room for.
+    """
+    networks = prepare(scenario, parameters, seed + (draw << 32), fleet)
+    load, timeline = scenario.load, scenario.timeline()
+    schedule = build_schedule(
+        seed,
+        load.rate,
+        [
+            PlanPhase.model_construct(name=phase.name, seconds=phase.seconds, rate=phase.rate)
+            for phase in (WARM_UP_PHASE, *timeline.phases)
+        ],
+        {action: float(weight) for action, weight in load.mix.items()},  # type: ignore[misc]
+    )
+    at_s = np.fromiter((arrival.at_s for arrival in schedule), np.float64, len(schedule))
+    kinds = np.fromiter(
+        (ACTIONS.index(arrival.action) for arrival in schedule), np.int8, len(schedule)
+    )
+    del schedule
+    variants = {
+        name: _run_variant(scenario, name, networks.pop(name), fleet, at_s, kinds)
+        for name in scenario.variants
+    }
+    return SimulatedRun(scenario, fleet, parameters, seed, variants)
+
+
+def prepare(
+    scenario: Scenario, parameters: Parameters, seed: int = 7, fleet: FleetSpec = BLOG
+) -> dict[str, Network]:
+    """The network of each variant, before anything happens in it.
+
+    Raises NotCovered, TooLarge or ValueError for what cannot be simulated on this machine.
     """
     if reason := why_not_covered(scenario):
         raise NotCovered(f"{reason} Simulated scenarios: lab simulate --list")
@@ -242,25 +274,9 @@ def simulate(
                 f"more. Lower --rate to {load.rate * MOST_CALLS / calls:.0f}, or take fewer "
                 "services."
             )
-    schedule = build_schedule(
-        seed,
-        load.rate,
-        [
-            PlanPhase.model_construct(name=phase.name, seconds=phase.seconds, rate=phase.rate)
-            for phase in phases
-        ],
-        {action: float(weight) for action, weight in load.mix.items()},  # type: ignore[misc]
-    )
-    at_s = np.fromiter((arrival.at_s for arrival in schedule), np.float64, len(schedule))
-    kinds = np.fromiter(
-        (ACTIONS.index(arrival.action) for arrival in schedule), np.int8, len(schedule)
-    )
-    del schedule
-    variants = {
-        name: _run_variant(scenario, name, networks.pop(name), fleet, at_s, kinds)
-        for name in scenario.variants
-    }
-    return SimulatedRun(scenario, fleet, parameters, seed, variants)
+        if fleet.target and not {(0, fleet.target), (0, MONOLITH)} & network.by_name.keys():
+            raise ValueError(f"--target: this fleet has no service {fleet.target!r}.")
+    return networks
 
 
 def _run_variant(
@@ -274,6 +290,8 @@ def _run_variant(
     for number, row in enumerate(rows):
         world["fault"][number] = row
     until_s = timeline.until_s + scenario.load.timeout_ms / 1_000 + scenario.load.settle_s
+    world["users"] = scenario.variants[name].closed_loop_users or 0
+    world["load_end"] = timeline.until_s
     began = time.perf_counter()
     engine.run_world(world, at_s, kinds, network.queues, until_s)
     took_s = time.perf_counter() - began
@@ -282,11 +300,15 @@ def _run_variant(
             f"{name}: more than {arrays.MOST_CALLS:,} requests and events are under way at once: "
             "this fleet does not keep up. Lower --rate, or give it more workers."
         )
-    count = len(at_s)
-    outcome = world["r_error"][:count].copy()
+    chosen: Any = slice(len(at_s))
+    if world["users"]:
+        # What was not sent is no request; what was sent was due when it was sent.
+        chosen = np.flatnonzero(world["r_begun"][: len(at_s)])
+        at_s, kinds = world["r_begun"][chosen], kinds[chosen]
+    outcome = world["r_error"][chosen].copy()
     errors.append("interrupted")
     error = np.where(outcome == 0, len(errors) - 1, outcome - 1).astype(np.int16)
-    latency_ms = np.where(outcome == 0, np.nan, world["r_latency"][:count] * 1_000)
+    latency_ms = np.where(outcome == 0, np.nan, world["r_latency"][chosen] * 1_000)
     ok = error == 0
     faults = tuple(_evidence(scenario, windows, network, world, fleet.target))
     names, phase = _phases(scenario, name, faults, at_s, latency_ms, ok)
@@ -297,9 +319,9 @@ def _run_variant(
         action=kinds,
         latency_ms=latency_ms,
         error=error,
-        visible_ms=_visible_ms(world, at_s, kinds, latency_ms, ok),
-        degraded=world["r_degraded"][:count].astype(bool) & ok,
-        retried=world["r_retried"][:count].copy(),
+        visible_ms=_visible_ms(world, chosen, at_s, kinds, latency_ms, ok),
+        degraded=world["r_degraded"][chosen].astype(bool) & ok,
+        retried=world["r_retried"][chosen].copy(),
         phase=phase,
         phases=names,
         errors=tuple(errors),
@@ -323,8 +345,6 @@ def _fault_rows(
     for shard in range(fleet.broken):
         target = (shard, fleet.target or fault.target)
         station = network.by_name.get(target, network.by_name.get((shard, MONOLITH)))
-        if station is None and fleet.target:
-            raise ValueError(f"--target: this fleet has no service {fleet.target!r}.")
         if station is None:
             continue
         rows.append(
@@ -439,28 +459,28 @@ def _phases(
     return names, phase
 
 
-def _visible_ms(world: Any, at_s: Any, kinds: Any, latency_ms: Any, ok: Any) -> Any:
-    """From the intended time of a write to the end of the first good feed that began after it was
-    there to be read; nan where there was none.
+def _visible_ms(world: Any, chosen: Any, at_s: Any, kinds: Any, latency_ms: Any, ok: Any) -> Any:
+    """From the intended time of a write to the end of the feed that showed it; nan: there was none.
 
-    Sorted by shard and begin, with the earliest end among each feed and all later ones.
+    At the blog's own size the probe has seen it. In a fleet, it is the first good feed of the load
+    that began after the write was there to be read: feeds sorted by shard and begin, with the
+    earliest end among each feed and all later ones.
     """
     count, far = len(at_s), 1e7
-    group = world["r_group"][:count]
+    visible = np.full(count, np.nan)
+    if world["probed"]:
+        seen_s = world["r_seen"][chosen]
+        visible[seen_s > 0] = ((seen_s - at_s) * 1_000)[seen_s > 0]
+        return visible
+    group = world["r_group"][chosen]
     group = np.where(group < 0, -1 - group, group)
-    shown_s = world["r_shown"][:count]
-    feeds = ok & (kinds == 0) & (world["r_degraded"][:count] == 0)
-    probes = int(world["probes"])
-    probe_end = world["probe_end"][:probes]
-    good = np.isfinite(probe_end)
-    begin = np.concatenate([group[feeds] * far + at_s[feeds], world["probe_begun"][:probes][good]])
-    end = np.concatenate(
-        [group[feeds] * far + at_s[feeds] + latency_ms[feeds] / 1_000, probe_end[good]]
-    )
+    shown_s = world["r_shown"][chosen]
+    feeds = ok & (kinds == 0) & (world["r_degraded"][chosen] == 0)
+    begin = group[feeds] * far + at_s[feeds]
+    end = begin + latency_ms[feeds] / 1_000
     order = np.argsort(begin, kind="stable")
     begin, end = begin[order], end[order]
     earliest = np.minimum.accumulate(end[::-1])[::-1]
-    visible = np.full(count, np.nan)
     writes = np.flatnonzero(ok & (kinds != 0) & (shown_s > 0))
     place = np.searchsorted(begin, group[writes] * far + shown_s[writes])
     seen = place < len(begin)

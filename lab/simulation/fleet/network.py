@@ -7,6 +7,7 @@ as a fleet needs.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
@@ -18,7 +19,7 @@ from lab.domain.services import BUS, EVENT_CONSUMERS, MONOLITH, PUBLISHER_OF, SE
 from lab.simulation.fleet import world as arrays
 from lab.simulation.fleet.fleets import Fleet
 from lab.simulation.fleet.parameters import Empirical, Parameters
-from lab.simulation.fleet.world import CALL, COMMIT, END, RUN, TELL, TELL_ONCE
+from lab.simulation.fleet.world import CALL, COMMIT, END, READ, RUN, TELL, TELL_ONCE
 
 ACTIONS = ("read_feed", "create_post", "create_comment")
 ROLES = (*SERVICES, "hop", BUS, MONOLITH)
@@ -243,12 +244,33 @@ class _Builder:
         """The steps of a handler without calls: its turn at the single server, its own time."""
         return [*self._work(service), *self._own(arrangement, service, operation)]
 
-    def chain(self) -> None:
+    def request_reply(self) -> None:
+        """The handlers of the chain; their calls are events."""
+        net, p = self.net, self.net.parameters
+        both_ways_ms = 2 * p.publish_ms.mean_ms
+        way = p.network_ms["question"].quantiles_ms
+        self.from_service = net.dist(Empirical(tuple(max(0.0, ms - both_ways_ms) for ms in way)))
+        self.chain(by_events=1.0)
+        of_shard: dict[int, list[int]] = defaultdict(list)
+        for number, plan in enumerate(net.stations):
+            of_shard[plan.shard].append(number)
+        for shard, members in of_shard.items():
+            self._bus(shard, members)
+
+    def _bus(self, shard: int, members: Iterable[int]) -> None:
+        """The bus of a shard, to which these services publish."""
+        net, world = self.net, self.net.world
+        world["bus_station"][shard] = net.station(BUS, BUS, shard)
+        world["publish"][shard] = net.dist(net.parameters.publish_ms)
+        for member in members:
+            world["relay_bus"][member] = shard
+
+    def chain(self, by_events: float = 0.0) -> None:
         """Services that call each other: `sync-chain`."""
         net, fleet = self.net, self.fleet
-        plain = net.policy(**self.switches.policy())
-        post = net.policy(**self.switches.policy(get=False))
-        feed = net.policy(**self.switches.policy(fallback=True))
+        plain = net.policy(**self.switches.policy(), by_events=by_events)
+        post = net.policy(**self.switches.policy(get=False), by_events=by_events)
+        feed = net.policy(**self.switches.policy(fallback=True), by_events=by_events)
         listing: list[tuple[int, int]] = []
         starts: list[list[tuple[int, int]]] = []
         of_shard: list[dict[str, int]] = []
@@ -318,12 +340,16 @@ class _Builder:
         """A handler's own time. Its least part is what it computes, on the bench (beside a single
         server: not); what it takes on top is the disk and the scheduler, and holds no other up."""
         own = self.net.parameters.handler(arrangement, f"{service}.{operation}")
+        copies = (arrangement, operation) == ("async-bus", "read_feed")
+        parts = [operation == "list_posts" or copies, operation == "list_comments" or copies]
+        reads = [(READ, part, 0, 0) for part, read in enumerate(parts) if read]
         if self.switches.of_service("work_ms", service):
-            return [(RUN, self.net.dist(own), 0, 0)]
+            return [*reads, (RUN, self.net.dist(own), 0, 0)]
         least_ms = own.quantile(COMPUTED)
         rest = Empirical(tuple(max(0.0, ms - least_ms) for ms in own.quantiles_ms))
         return [
             (RUN, self.net.dist(Empirical.constant(least_ms)), 1, 0),
+            *reads,
             (RUN, self.net.dist(rest), 0, 0),
         ]
 
@@ -385,10 +411,7 @@ class _Builder:
             at = {name: net.station(name, name, shard) for name in SERVICES}
             for hop in self.fleet.hops:
                 at[hop.name] = net.station("hop", hop.name, shard)
-            bus_station = net.station(BUS, BUS, shard)
-            world["bus_station"][shard], world["publish"][shard] = bus_station, publish
-            for name in at.values():
-                world["relay_bus"][name] = shard
+            self._bus(shard, at.values())
             number_of: dict[str, int] = {}
             way = [
                 (one.publisher, one.event, one.consumer, one.then) for one in _events(self.fleet)
@@ -503,9 +526,13 @@ def build(
         timeout_s=client["timeout_s"], retries=client["retries"], only_unknown=1, deadline=deadline
     )
     builder = _Builder(network, fleet, Switches(options, parameters))
-    {"sync-chain": builder.chain, "async-bus": builder.bus, "monolith": builder.monolith}[
-        arrangement
-    ]()
+    builders = {
+        "sync-chain": builder.chain,
+        "request-reply": builder.request_reply,
+        "async-bus": builder.bus,
+        "monolith": builder.monolith,
+    }
+    builders[arrangement]()
     entries, visits = 0, {}
     for kind, action in enumerate(ACTIONS):
         places = builder.entries[action]

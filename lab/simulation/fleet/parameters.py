@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
@@ -70,7 +70,8 @@ class Empirical:
         return bisect_right(self.quantiles_ms, ms) / len(self.quantiles_ms)
 
     def scaled(self, factor: float) -> Empirical:
-        return Empirical(tuple(value * factor for value in self.quantiles_ms), self.samples)
+        scaled = tuple(round(value * factor, 4) for value in self.quantiles_ms)
+        return Empirical(scaled, self.samples)
 
 
 def _between(ordered: Sequence[float], place: float) -> float:
@@ -101,7 +102,7 @@ class Parameters:
     - `handler_ms`: own time of a handler, by `arrangement/service.operation`: without its wait for
       a worker, without injected delays, without its calls to others.
     - `network_ms`: what a request takes outside of the server's span, there and back together:
-      from a `client`, and from another `service`.
+      from a `client`, from another `service`, and of a `question` and its reply as events.
     - `publish_ms`: from the commit of a row to the bus's acknowledgement of its event;
       `delivery_ms`: from there until the consumer begins to apply it.
     - `apply_ms`: to apply one event, by `consumer.Event`; `batch_ms`: what each delivery takes on
@@ -130,6 +131,24 @@ class Parameters:
     ask_timeout_ms: float = 5_000.0
     cores: int = 1
     together: float = 0.0
+
+    def at_pace(self, pace: float) -> Parameters:
+        """The parameters of a machine on which everything takes `pace` times as long."""
+
+        def of_all(times: Mapping[str, Empirical]) -> dict[str, Empirical]:
+            return {name: one.scaled(pace) for name, one in times.items()}
+
+        return replace(
+            self,
+            handler_ms=of_all(self.handler_ms),
+            network_ms=of_all(self.network_ms),
+            apply_ms=of_all(self.apply_ms),
+            batch_ms=of_all(self.batch_ms),
+            publish_ms=self.publish_ms.scaled(pace),
+            delivery_ms=self.delivery_ms.scaled(pace),
+            restart_ms=self.restart_ms.scaled(pace),
+            reconnect_ms=self.reconnect_ms.scaled(pace),
+        )
 
     def handler(self, arrangement: str, name: str) -> Empirical:
         """The own time of a handler (`posts.get_post`) in an arrangement.

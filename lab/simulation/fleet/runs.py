@@ -15,7 +15,7 @@ from lab.scenarios.overrides import apply_overrides
 from lab.scenarios.scenario import Scenario
 from lab.simulation.fleet.calibration import parameters_from
 from lab.simulation.fleet.fleets import BLOG, FleetSpec
-from lab.simulation.fleet.model import simulate, why_not_covered
+from lab.simulation.fleet.model import prepare, simulate, why_not_covered
 from lab.simulation.fleet.outcome import to_result
 from lab.simulation.fleet.parameters import Parameters, shipped_parameters
 from lab.simulation.fleet.validate import refuse, shipped_validation
@@ -92,12 +92,21 @@ def run_once(
     """Simulate a scenario in a fleet. `rate`: arrivals a second for each variant; None: the
     scenario's for each shard. Figures of a larger fleet for which the model missed the real lab are
     left out. Raises ValueError before anything is simulated."""
-    shards = max(spec.of(one.options).shards for one in scenario.variants.values())
-    at_rate = scenario.at_rate(scenario.load.rate * shards if rate is None else rate)
-    result, samples = to_result(simulate(at_rate, parameters, seed, spec), quick)
+    run = simulate(_at_rate(scenario, spec, rate), parameters, seed, spec)
+    result, samples = to_result(run, quick)
     if spec != BLOG and result.simulation is not None:
         result.simulation.refused = refuse(result, shipped_validation())
     return result, samples
+
+
+def check(scenario: Scenario, parameters: Parameters, spec: FleetSpec, rate: float | None) -> None:
+    """Raises what `run_once` raises, and simulates nothing."""
+    prepare(_at_rate(scenario, spec, rate), parameters, fleet=spec)
+
+
+def _at_rate(scenario: Scenario, spec: FleetSpec, rate: float | None) -> Scenario:
+    shards = max(spec.of(one.options).shards for one in scenario.variants.values())
+    return scenario.at_rate(scenario.load.rate * shards if rate is None else rate)
 
 
 def create_folder(name: str, parent: Path) -> Path:

@@ -2,7 +2,8 @@
 
 Each real run gives the parameters of its own simulation, from the time before its first fault: so
 a slow machine is in the parameters, and what the model adds (faults, queues, policies, copies) is
-what is tested. Samples of all seeds are pooled before figures are computed.
+what is tested. What a run did not measure comes from the other runs of its scenario, then from all
+runs, at its own pace. Samples of all seeds are pooled before figures are computed.
 
 Latencies count from the moment that a request was sent: what the load generator was behind is no
 part of the blog. `again` is the error of the real lab against itself: the runs with even numbers
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,14 +26,14 @@ from lab.cluster.errors import LabCannotRun
 from lab.experiment import runner
 from lab.load.metrics import LATE_AFTER_MS, percentile
 from lab.load.samples import WRITES, Sample, read_samples
-from lab.results.result import RunResult, VariantResult
+from lab.results.result import ResultError, RunResult, VariantResult
 from lab.results.run_folder import drop_databases
 from lab.scenarios.scenario import Scenario
-from lab.simulation.fleet.calibration import parameters_from
+from lab.simulation.fleet.calibration import Measured, measure
 from lab.simulation.fleet.fleets import BLOG
 from lab.simulation.fleet.model import simulate, why_not_covered
 from lab.simulation.fleet.outcome import to_result
-from lab.simulation.fleet.parameters import BadParameters, Parameters
+from lab.simulation.fleet.parameters import BadParameters, Parameters, shipped_parameters
 
 VALIDATION = Path(__file__).with_name("validation.json")
 """What the validation found that comes with the lab."""
@@ -53,6 +55,14 @@ FEWEST = 20
 LEAST_LAG = 10
 LATE_SHARE = 0.05
 """With more requests than this sent late, the real run measured a busy machine and not the blog."""
+BUSY = (
+    "The machine was busy: in each of {seeds} real runs, more than "
+    f"{LATE_SHARE:.0%} of the requests were sent late, or the result was not valid."
+)
+
+DRAWS = 5
+"""Simulations of each real run. Together they have the figures that the model expects; the chance
+of a single one is no error of the model."""
 
 Run = tuple[RunResult, Sequence[Sample]]
 
@@ -122,41 +132,43 @@ def shipped_validation() -> Validation:
 # ── One scenario
 
 
-def read_run(folder: Path) -> Run:
-    """A saved run, with its samples."""
-    return RunResult.load_file(folder / "result.json"), read_samples(folder / "samples.csv")
+@dataclass(frozen=True)
+class RealRun:
+    """A real run, its samples, and the times that it measured before its first fault."""
+
+    result: RunResult
+    samples: Sequence[Sample]
+    measured: Measured
 
 
-def compare_scenario(
-    scenario: Scenario, folders: Sequence[Path], base: Parameters | None = None
-) -> list[Figure]:
-    """The figures of real runs of a scenario, each with that of its simulation.
+def read_run(folder: Path) -> RealRun | None:
+    """A saved run; None if it measured a busy machine, or has no valid result."""
+    result = RunResult.load_file(folder / "result.json")
+    samples = read_samples(folder / "samples.csv")
+    late = sum(sample.lag_ms > LATE_AFTER_MS for sample in samples)
+    if not result.valid or late > LATE_SHARE * len(samples):
+        return None
+    return RealRun(result, samples, measure(folder, own_faults=False))
 
-    `folders`: runs of this very scenario; those without a valid result are left out, and those of
-    a busy machine. `base`: for times that no run measured before its fault. Raises BadParameters if
-    none is left.
-    """
-    real = [(folder, read_run(folder)) for folder in folders]
-    real = [(folder, run) for folder, run in real if run[0].valid and _in_time(run[1])]
-    if not real:
-        raise BadParameters(
-            f"The machine was busy: in each of {len(folders)} real runs more than "
-            f"{LATE_SHARE:.0%} of the requests were sent late, or the result was not valid."
-        )
-    pooled = parameters_from([folder for folder, _ in real], base, own_faults=False)
+
+def compare_scenario(scenario: Scenario, real: Sequence[RealRun], base: Parameters) -> list[Figure]:
+    """The figures of real runs of a scenario, each with that of its simulation. `base`: for times
+    that no run of it measured before its fault."""
+    together = Measured()
+    for run in real:
+        together += run.measured
+    pooled = together.parameters(base)
     simulated = []
-    for folder, (result, _) in real:
+    for run in real:
         try:
-            parameters = parameters_from([folder], pooled, own_faults=False)
+            parameters = run.measured.parameters(pooled)
         except BadParameters:  # too little happened in this one
             parameters = pooled
-        simulated.append(to_result(simulate(scenario, parameters, result.seed, BLOG)))
-    return list(compare_runs(scenario.name, [run for _, run in real], simulated))
-
-
-def _in_time(samples: Sequence[Sample]) -> bool:
-    late = sum(sample.lag_ms > LATE_AFTER_MS for sample in samples)
-    return late <= LATE_SHARE * len(samples)
+        simulated += [
+            to_result(simulate(scenario, parameters, run.result.seed, BLOG, draw))
+            for draw in range(DRAWS)
+        ]
+    return list(compare_runs(scenario.name, [(run.result, run.samples) for run in real], simulated))
 
 
 def compare_runs(name: str, real: Sequence[Run], simulated: Sequence[Run]) -> Iterator[Figure]:
@@ -283,17 +295,19 @@ def to_validation(
 
 @dataclass
 class Comparison:
-    """What `validate` found so far. `left_out`: by scenario, why it has no figures."""
+    """What a validation found. `left_out`: by scenario, why it has no figures; `parameters`: the
+    times of all its runs, before their first faults."""
 
     figures: list[Figure] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     load: list[float] = field(default_factory=list)
     seeds: tuple[int, ...] = ()
+    parameters: Parameters | None = None
 
-    def to_validation(self, parameters: Parameters) -> Validation:
+    def to_validation(self) -> Validation:
         return to_validation(
             self.figures,
-            parameters,
+            self.parameters or shipped_parameters(),
             self.seeds,
             (min(self.load, default=0.0), max(self.load, default=0.0)),
             self.left_out,
@@ -306,34 +320,59 @@ async def validate(
     folder: Path,
     quick: bool = False,
     progress: Callable[[str], None] = lambda doing: None,
+    kept: bool = False,
 ) -> Comparison:
-    """Run each scenario really with each seed, into `folder`, and simulate it at once with the
-    parameters of these runs. Scenarios that the model does not cover are left out, and say why."""
+    """Run each scenario really with each seed, into `folder`, and simulate it with the times of
+    these runs. Scenarios that the model does not cover are left out, and say why. `kept`: take the
+    runs that are in `folder`, instead of new ones."""
     found = Comparison(seeds=tuple(seeds))
+    real: dict[str, list[RealRun]] = {}
     for scenario in scenarios:
+        name = scenario.name
         if reason := why_not_covered(scenario):
-            found.left_out[scenario.name] = reason
+            found.left_out[name] = reason
             continue
-        runs = []
+        real[name] = []
         for seed in seeds:
-            progress(f"{scenario.name}: a real run with seed {seed}")
-            found.load.append(os.getloadavg()[0])
-            own = folder / f"{scenario.name}-{seed}"
-            own.mkdir(mode=0o700, parents=True)
+            own = folder / f"{name}-{seed}"
             try:
-                await runner.Run(scenario, own, seed, quick)()
-            except LabCannotRun as error:
-                found.left_out[scenario.name] = str(error)
+                if not kept:
+                    progress(f"{name}: a real run with seed {seed}")
+                    found.load.append(os.getloadavg()[0])
+                    run = await _run_really(scenario, own, seed, quick)
+                else:
+                    run = read_run(own)
+            except (LabCannotRun, ResultError) as error:
+                found.left_out[name] = str(error)
                 continue
-            drop_databases(own)
-            runs.append(own)
-        progress(f"{scenario.name}: simulated with the times of these runs")
-        try:
-            found.figures += compare_scenario(scenario, runs)
-            found.left_out.pop(scenario.name, None)
-        except BadParameters as error:
-            found.left_out.setdefault(scenario.name, str(error))
+            real[name] += [run] if run else []
+        if not real[name]:
+            found.left_out.setdefault(name, BUSY.format(seeds=len(seeds)))
+        else:
+            found.left_out.pop(name, None)
+    together = Measured()
+    for runs in real.values():
+        for run in runs:
+            together += run.measured
+    if together.runs:
+        found.parameters = together.parameters()
+        for scenario in scenarios:
+            if runs := real.get(scenario.name, []):
+                progress(f"{scenario.name}: simulated with the times of its runs")
+                found.figures += compare_scenario(scenario, runs, found.parameters)
     return found
+
+
+async def _run_really(scenario: Scenario, folder: Path, seed: int, quick: bool) -> RealRun | None:
+    """A real run; a second one, if the machine was busy during the first one."""
+    for _ in range(2):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700, parents=True)
+        await runner.Run(scenario, folder, seed, quick)()
+        drop_databases(folder)
+        if run := read_run(folder):
+            return run
+    return None
 
 
 # ── What is refused

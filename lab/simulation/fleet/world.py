@@ -15,6 +15,7 @@ request of the load.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from hashlib import sha256
 from importlib import import_module
@@ -42,16 +43,29 @@ if not NUMBA.config.CACHE_DIR:
 
 
 def compiled(function: F) -> F:
-    """Compile a function on its first call, and keep the code in the user's cache folder."""
-    result: F = NUMBA.njit(cache=True)(function)
+    """Compile a function on its first call, and keep the code in the user's cache folder. Where no
+    folder can be written, each process compiles it again."""
+    result: F
+    try:
+        result = NUMBA.njit(cache=True)(function)
+    except RuntimeError:
+        result = NUMBA.njit(function)
     return result
+
+
+def is_compiled() -> bool:
+    """Whether the cache folder has the code of these sources, for this version of Python."""
+    version = f"py{sys.version_info.major}{sys.version_info.minor}"
+    kept = Path(NUMBA.config.CACHE_DIR).glob(f"*/engine.run_world-*.{version}*.nbi")
+    return any(kept)
 
 
 # ── What a network consists of
 
-RUN, CALL, TELL, TELL_ONCE, COMMIT, END = range(6)
+RUN, CALL, TELL, TELL_ONCE, COMMIT, READ, END = range(7)
 """Steps of a handler. RUN a: a distribution, b: 1 on the bench, 0 beside it. CALL a, b: from the
-first of its targets to behind the last one, c: the policy. TELL a: a type of event."""
+first of its targets to behind the last one, c: the policy. TELL a: a type of event. READ a: what a
+feed reads at that moment, 0 posts, 1 comments."""
 
 OK, TIMEOUT, REFUSED, RESET, NOT_ASKED, HTTP_502, HTTP_503, HTTP_504 = range(8)
 """Outcomes of a request; further numbers are other HTTP statuses."""
@@ -60,14 +74,16 @@ DOWN, HANG, LATENCY, ERROR, UNANSWERED, RESET_PEER = range(6)
 ANYONE, CLIENT, BUS_CALLER = -1, -2, -3
 NOTHING, VISIBLE, TELLS = range(3)
 """What a consumer does with an event: nothing, show the write, or publish type + TELLS."""
+QUESTION, REPLY = -1, -2
+"""Types of events that carry a call; a reply with outcome n has the type REPLY - n."""
 
 
 POLICY = (
     *("timeout_s", "retries", "wait_s", "jitter_s", "budget", "breaker", "permits"),
-    *("hedge_s", "fallback", "deadline", "only_unknown"),
+    *("hedge_s", "fallback", "deadline", "only_unknown", "by_events"),
 )
 (P_TIMEOUT, P_RETRIES, P_WAIT, P_JITTER, P_BUDGET, P_BREAKER, P_PERMITS) = range(7)
-(P_HEDGE, P_FALLBACK, P_DEADLINE, P_UNKNOWN) = range(7, 11)
+(P_HEDGE, P_FALLBACK, P_DEADLINE, P_UNKNOWN, P_EVENTS) = range(7, 12)
 FAULT = (
     *("station", "kind", "from_s", "until_s", "probability", "ms", "jitter", "first"),
     *("caller", "status", "per_event"),
@@ -79,14 +95,14 @@ BREAKER_FAILURES, BREAKER_OPEN_S = 5, 1.0
 BUDGET_CAPACITY = 10_000
 FIRST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_WAIT_S = 0.02, 0.5, 1.0
 PUBLISH_BATCH, DELIVERY_BATCH = 500, 2_000
-PROBE_FIRST_S, PROBE_LAST_S = 0.001, 0.05
+PROBE_FIRST_S, PROBE_LAST_S, OBSERVE_EVERY_S = 0.001, 0.05, 0.1
 TICK_S = 0.1
 FOREVER_S = 1e9
 """A timeout of this length is none."""
 
 # Kinds of moments in the heap
 (ARRIVE, STEP, BENCH, RESPOND, GIVE_UP, HEDGE, RETRY, FAULT_ON, FAULT_OFF) = range(9)
-(PUBLISHED, CONSUME, APPLIED, TICK, PROBE, BACK) = range(9, 15)
+(PUBLISHED, CONSUME, APPLIED, TICK, PROBE, BACK, SEND) = range(9, 16)
 
 _KIND_BITS, _ID_BITS, _GEN_BITS, _CODE_BITS = 4, 26, 24, 9
 _ID_MASK, _GEN_MASK, _CODE_MASK = (1 << 26) - 1, (1 << 24) - 1, (1 << 9) - 1
@@ -127,20 +143,23 @@ WORLD = np.dtype(
         *_fields("i4", MOST_EDGES, "tgt", 4),  # station, handler, edge, distribution of both ways
         *_fields("f8", MOST_EDGES, "tgt_share"),  # of the calls of a step that go to this target
         *_fields("i4", MOST_EDGES, "group"),  # of each target: its shard
-        *_fields("f8", MOST_POLICIES, "policy", 11),
+        *_fields("f8", MOST_POLICIES, "policy", 12),
         *_fields("i8", 8, "entry", 2),  # by kind of request: its part of `entry_tgt`
         *_fields("i4", MOST_STATIONS, "entry_tgt"),
         *_fields("i4", MOST_STATIONS, "sub_at", 2),  # by type of event: its part of `sub`
         *_fields("i4", MOST_STATIONS, "sub", 3),  # consumer, effect, distribution
         *_fields("i4", MOST_STATIONS, "consumer", 6),
         *_fields("f8", MOST_FAULTS, "fault", 11),
-        *_scalars("faults consumers probed restart reconnect"),
+        *_scalars("faults consumers probed restart reconnect users requests"),
+        ("load_end", "f8"),
         # Counters, and the first free place of each pool
         *_scalars("heap seq free_task free_call free_event free_timer"),
         *_scalars("used_tasks used_calls used_events used_timers ready_at ready_end full"),
-        *_scalars("hops moments told applies ticks lost_events probes probing probe_again"),
+        *_scalars(
+            "hops moments told applies ticks lost_events probes probing probe_again probe_gen"
+        ),
         *_scalars("n_waiting", *(f"n_{name}" for name in COUNTS)),
-        *[("rng", "u8"), ("probe_pause", "f8"), ("frozen_until", "f8")],
+        *[("rng", "u8"), ("probe_pause", "f8"), ("observed", "f8"), ("frozen_until", "f8")],
         *[("salt", "u8"), ("together", "f8")],
         # Moments
         *_fields("f8", MOST_MOMENTS, "h_time"),
@@ -171,11 +190,13 @@ WORLD = np.dtype(
         *_fields("f8", MOST_STATIONS, "k_pause"),
         *_fields("i4", MOST_FAULTS, "f_active f_hits"),
         # Results
-        *_fields("f8", MOST_REQUESTS, "r_latency r_begun r_shown"),
+        *_fields("f8", MOST_REQUESTS, "r_due r_latency r_begun r_shown r_seen"),
         *_fields("i4", MOST_REQUESTS, "r_group"),
         *_fields("i2", MOST_REQUESTS, "r_error"),
-        *_fields("i1", MOST_REQUESTS, "r_degraded r_retried"),
-        *_fields("f8", MOST_PROBES, "probe_begun probe_end"),
+        *_fields("i1", MOST_REQUESTS, "r_kind r_retried"),
+        # Feeds of the load, and behind them those of the probe
+        *_fields("f8", MOST_REQUESTS + MOST_PROBES, "r_read", 2),
+        *_fields("i1", MOST_REQUESTS + MOST_PROBES, "r_degraded"),
         *_fields("i4", MOST_PROBES, "waiting"),
         *_fields("i4", MOST_TICKS, "lag", MOST_ROLES, 2),
         *_fields("i4", MOST_TICKS, "heads"),

@@ -17,12 +17,13 @@ from lab.results.result import (
     TimelineWindow,
     VariantResult,
 )
-from lab.simulation.fleet.calibration import parameters_from
+from lab.simulation.fleet.calibration import measure, parameters_from
 from lab.simulation.fleet.parameters import BadParameters, Parameters, shipped_parameters
 
 BEGAN = 1_000.0
 COUNT = 40
 OWN_MS, CALL_MS, HELD_MS = 3.0, 6.0, 50.0
+JUDGE = "moderation.judge"
 
 
 def span(
@@ -119,11 +120,11 @@ def run_folder(folder: Path, spans: Mapping[str, list[dict[str, Any]]], **more: 
     return folder
 
 
-def measured(folder: Path) -> Parameters:
+def measured(folder: Path, base: Parameters | None = None) -> Parameters:
     chain = [line for n in range(COUNT) for line in feed(n, 1.0 + n / 10)]
     chain += [line for n in range(50, 60) for line in feed(n, 6.0 + n / 100, slow_ms=900.0)]
     bus = [line for n in range(COUNT) for line in written(n, 1.0 + n / 10)]
-    return parameters_from([run_folder(folder, {"chain": chain, "bus": bus})])
+    return parameters_from([run_folder(folder, {"chain": chain, "bus": bus})], base)
 
 
 def test_each_time_is_separated_from_the_others(tmp_path: Path) -> None:
@@ -158,11 +159,28 @@ def test_each_time_is_separated_from_the_others(tmp_path: Path) -> None:
     )
 
 
-def test_what_a_run_did_not_measure_comes_with_the_lab(tmp_path: Path) -> None:
-    found, base = measured(tmp_path / "run"), shipped_parameters()
-    name = "moderation.judge"
-    assert found.handler("sync-chain", name) == base.handler("sync-chain", name)
+def test_what_a_run_did_not_measure_is_as_slow_as_what_it_did(tmp_path: Path) -> None:
+    base = shipped_parameters()
+    twice = base.at_pace(2.0)
+    found = measured(tmp_path / "run", base)
+    slow = measured(tmp_path / "the same, with a base of a slower machine", twice)
     assert Parameters.from_json(found.to_json()) == found
+    feed = [of.handler("sync-chain", "query.read_feed") for of in (found, slow)]
+    assert feed[0] == feed[1]  # it was measured
+    medians = [of.handler("sync-chain", JUDGE).quantile(0.5) for of in (found, slow)]
+    assert medians[0] == pytest.approx(medians[1], rel=0.001)
+    assert medians[0] != base.handler("sync-chain", JUDGE).quantile(0.5)
+
+
+def test_runs_measured_one_by_one_are_those_measured_together(tmp_path: Path) -> None:
+    folders = []
+    for number in range(2):
+        measured(tmp_path / f"{number}")
+        folders.append(tmp_path / f"{number}")
+    together = measure(folders[0])
+    together += measure(folders[1])
+    assert together.parameters() == parameters_from(folders)
+    assert together.parameters().source == "by-hand"
 
 
 def test_the_parameters_of_the_lab_name_their_machine_and_have_all_handlers() -> None:

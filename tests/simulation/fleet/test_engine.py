@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lab.simulation.fleet.network import ROLES
+from lab.simulation.fleet.parameters import Empirical
 from lab.simulation.fleet.world import (
     ANYONE,
     BREAKER_OPEN_S,
@@ -19,6 +20,7 @@ from lab.simulation.fleet.world import (
     HTTP_503,
     LATENCY,
     MOST_POLICIES,
+    READ,
     TELL,
     VISIBLE,
 )
@@ -79,17 +81,16 @@ def test_a_fan_out_waits_for_its_slowest_part() -> None:
     caller = network.service(workers=1_000_000)
     call = network.call(caller, [(callee, answer, 1.0)] * 10, network.no_time, plain)
     network.entry(network.handler(caller, [call]))
-    network.run(arrivals(100.0, MILLION // 10))
+    network.run(arrivals(100.0, MILLION))
     harmonic = sum(1 / k for k in range(1, 11))
-    assert network.latency_s(MILLION // 10).mean() == pytest.approx(harmonic, rel=WITHIN)
+    assert network.latency_s(MILLION).mean() == pytest.approx(harmonic, rel=WITHIN)
 
 
 def test_availability_of_a_chain_is_a_power_of_its_depth() -> None:
     network = held_chain(seed=7, depth=10, mean_s=0.001, workers=1_000)
     network.faults([fault(station, ERROR, 0.0, 1e9, share=0.01) for station in range(10)])
-    count = MILLION // 10
-    network.run(arrivals(100.0, count))
-    assert network.good(count).mean() == pytest.approx(0.99**10, rel=WITHIN)
+    network.run(arrivals(100.0, MILLION))
+    assert network.good(MILLION).mean() == pytest.approx(0.99**10, rel=WITHIN)
 
 
 def bus_network(apply_s: float) -> SmallNetwork:
@@ -294,6 +295,56 @@ def test_a_commit_is_what_a_chain_can_show() -> None:
     at_s = arrivals(10.0, 100)
     world = network.run(at_s, np.ones(100, np.int8))
     assert world["r_shown"][:100] == pytest.approx(at_s + network.latency_s(100))
+
+
+def blog_of_one(comment_s: float = 0.0) -> SmallNetwork:
+    """A feed that reads after 10 ms and answers after 10 more, a post that takes no time, and a
+    comment that its consumer applies."""
+    network = SmallNetwork()
+    world = network.world
+    world["probed"] = 1
+    owner, reader, bus = (network.service(workers=1_000) for _ in range(3))
+    world["relay_bus"][owner] = 0
+    world["bus_station"][0], world["publish"][0] = bus, network.no_time
+    apply = network.dist(Empirical.constant(1_000 * comment_s))
+    world["consumer"][0] = (reader, 0, network.no_time, network.no_time, 1, ROLES.index("query"))
+    world["consumers"] = 1
+    world["sub_at"][0] = 0, 1
+    world["sub"][0] = 0, VISIBLE, apply
+    half = compute(network.dist(Empirical.constant(10.0)))
+    network.entry(network.handler(owner, [half, (READ, 0, 0, 0), (READ, 1, 0, 0), half]))
+    network.entry(network.handler(owner, [(COMMIT, 0, 0, 0)]), kind=1)
+    network.entry(network.handler(owner, [(TELL, 0, 0, 0)]), kind=2)
+    return network
+
+
+def seen_after_ms(network: SmallNetwork, *writes: tuple[float, int]) -> list[float]:
+    """Milliseconds until the probe sees each write, by its second and kind."""
+    at_s = np.array([at for at, _ in writes])
+    world = network.run(at_s, np.array([kind for _, kind in writes], np.int8))
+    return list(1_000 * (world["r_seen"][: len(writes)] - at_s))
+
+
+def test_a_feed_shows_what_was_there_when_it_was_read() -> None:
+    assert seen_after_ms(blog_of_one(), (1.0, 1)) == pytest.approx([20.0])
+    # The first probe begins with the answer, and reads 1 ms after the consumer has applied it.
+    assert seen_after_ms(blog_of_one(comment_s=0.009), (1.0, 2)) == pytest.approx([20.0])
+    # It is 1 ms early, and another one follows 1 ms after its answer.
+    assert seen_after_ms(blog_of_one(comment_s=0.011), (1.0, 2)) == pytest.approx([41.0])
+
+
+def test_a_new_write_is_looked_for_at_once() -> None:
+    late, post = seen_after_ms(blog_of_one(comment_s=2.0), (1.0, 2), (2.0111, 1))
+    assert late > 2_000
+    assert post <= 40.0  # no later than after the probe in flight and its own
+
+
+def test_feeds_of_the_load_are_observed_ten_times_a_second() -> None:
+    network = blog_of_one(comment_s=0.5)
+    reads = [(1.0 + number / 100, 0) for number in range(100)]
+    network.world["entry_tgt"][7] = network.world["entry_tgt"][0]
+    found = seen_after_ms(network, (1.0, 2), *reads)
+    assert 500 < found[0] < 600
 
 
 # ── Speed

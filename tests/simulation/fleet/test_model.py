@@ -251,6 +251,37 @@ def test_availability_falls_with_what_a_feed_needs() -> None:
     assert found == pytest.approx([39 / 40, 35 / 40, 20 / 40], abs=0.04)
 
 
+# ── Questions by events, and users who wait
+
+
+def test_a_question_needs_its_bus_and_its_callee() -> None:
+    """A port without a listener refuses at once; an event without a consumer is not answered."""
+    run, _ = to_result(simulate(find("request-reply").quick(), PARAMETERS))
+    view = Result.model_validate(run.model_dump(by_alias=True))
+    asked = view["request-reply"]
+    assert asked["comments down"]["read_feed"].success == 0
+    assert asked["comments down"]["read_feed"].failed_after_p50 == pytest.approx(1_000, abs=30)
+    assert view["sync-chain"]["comments down"]["read_feed"].failed_after_p50 < 250
+    # Its workers still wait for answers that will not come, as in real runs.
+    assert asked["after"]["read_feed"].success == 0
+    without, _ = to_result(simulate(find("downed-bus").quick(), PARAMETERS))
+    view = Result.model_validate(without.model_dump(by_alias=True))
+    assert view["request-reply"]["during"]["read_feed"].success < 0.1
+    assert view["async-bus"]["during"]["read_feed"].success == 1
+    for result in (run, without):
+        assert {one.verdict for one in result.expectations} <= {"holds", "not measured"}
+
+
+def test_a_user_who_waits_does_not_send() -> None:
+    run = simulate(find("coordinated-omission").quick(), PARAMETERS)
+    result, _ = to_result(run)
+    assert {one.verdict for one in result.expectations} == {"holds"}
+    one_by_one = run.variants["closed-loop"]
+    ends = one_by_one.intended_s + one_by_one.latency_ms / 1_000
+    assert (one_by_one.intended_s[1:] >= ends[:-1]).all()
+    assert len(one_by_one.intended_s) < 0.9 * len(run.variants["open-loop"].intended_s)
+
+
 # ── Whatever is covered runs
 
 
@@ -320,9 +351,9 @@ def simulated(name: str, **spec: Any) -> Callable[[], object]:
     ("attempt", "error", "says"),
     [
         (simulated("poison-event"), NotCovered, "fault of data"),
-        (simulated("coordinated-omission"), NotCovered, "arrivals do not wait"),
         (simulated("read-your-writes"), NotCovered, "follows up"),
-        (simulated("request-reply"), NotCovered, "no request-reply"),
+        (simulated("rules"), NotCovered, "which database"),
+        (simulated("lost-events"), NotCovered, "the model has only the bus log"),
         (simulated("downed-service", rate=1e9), TooLarge, "Lower --rate"),
         (simulated("downed-service", rate=-1.0), ValueError, "is not a number of arrivals"),
         (simulated("downed-service", kind="ring", services=40), ValueError, "no shape 'ring'"),
