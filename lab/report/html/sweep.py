@@ -7,12 +7,13 @@ shows all sizes below one another.
 
 from base64 import b64encode
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 from lab.report import sections
 from lab.report.answer import build_answer
-from lab.report.charts import ChartData
+from lab.report.charts import Chart, ChartData
 from lab.report.charts.colours import STYLE
 from lab.report.cost import cost_blocks, cost_chart, sizes_of
 from lab.report.html import page, template
@@ -42,10 +43,10 @@ def save(results: Sequence[RunResult], folders: Sequence[Path], folder: Path) ->
         {
             "size": f"{value:,g} {swept}",
             "answer": build_answer(result, ChartData.read(result, own).samples),
-            "chart": Markup(cost_chart(results, at=value).svg(styled=False)),
+            "chart": Markup(_chart(results, value, number).svg(styled=False)),
             "page": f"{own.name}/{page.NAME}",
         }
-        for value, result, own in zip(values, results, folders, strict=True)
+        for number, (value, result, own) in enumerate(zip(values, results, folders, strict=True), 1)
     ]
     text = template.render(
         "sweep.html",
@@ -59,3 +60,8 @@ def save(results: Sequence[RunResult], folders: Sequence[Path], folder: Path) ->
         digest=b64encode(sha256(_SCRIPT.encode()).digest()).decode(),
     )
     return page.write(folder / NAME, text)
+
+
+def _chart(results: Sequence[RunResult], value: float, number: int) -> Chart:
+    """The chart with a line at one size, under a name of its own."""
+    return replace(cost_chart(results, at=value), name=f"cost-{number}")

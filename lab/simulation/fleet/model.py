@@ -239,6 +239,11 @@ def prepare(
     phases = (WARM_UP_PHASE, *timeline.phases)
     if not math.isfinite(load.rate) or load.rate <= 0:
         raise ValueError(f"--rate: {load.rate:g} is not a number of arrivals per second.")
+    if fleet.services > arrays.MOST_STATIONS:
+        raise TooLarge(
+            f"--services: a fleet has at most {arrays.MOST_STATIONS:,} services and buses; saw "
+            f"{fleet.services:,}."
+        )
     expected = sum(phase.seconds * (phase.rate or load.rate) for phase in phases)
     if expected > 0.9 * arrays.MOST_REQUESTS:
         raise TooLarge(

@@ -46,6 +46,8 @@ def test_a_sweep_prints_tables_and_saves_a_chart(tmp_path: Path) -> None:
     assert "connections" in done.stdout  # the headings fit in 80 columns
     assert "-  left out: there the model missed the real lab" in done.stdout
     assert "<svg" in next((tmp_path / "runs").glob("*/cost.svg")).read_text("utf-8")
+    slider = next((tmp_path / "runs").glob("*/sweep.html"))
+    assert f"The page with a slider: {slider.relative_to(tmp_path)}" in done.stderr
 
 
 def test_the_list_says_what_is_covered_and_why_not(tmp_path: Path) -> None:
@@ -53,7 +55,7 @@ def test_the_list_says_what_is_covered_and_why_not(tmp_path: Path) -> None:
     covered, others = shown.split("Not these:")
     assert {"downed-service", "fleet-storm"} <= set(re.split(r",?\s+", covered))
     assert "poison-event" in others
-    assert "lab simulate downed-bus --only async-bus" in " ".join(others.split())
+    assert "lab simulate lost-events --only log" in " ".join(others.split())
     assert max(map(len, shown.splitlines())) <= 80
     listed = json.loads(invoke_lab("simulate", "--list", "--json", cwd=tmp_path).stdout)
     assert {"name": "calm", "not_covered": None} in listed
@@ -66,7 +68,11 @@ def test_the_list_says_what_is_covered_and_why_not(tmp_path: Path) -> None:
         (("downed-service", "--rate", "inf"), "is not a number of arrivals per second"),
         (("downed-service", "--services", "2"), "a shard has 4"),
         (("downed-service", "--services", "0"), "greater than or equal to 1"),
-        (("downed-service", "--sweep", "services=-4,40"), "a shard has 4; saw -4"),
+        (("downed-service", "--sweep", "services=40,2"), "a shard has 4; saw 2"),
+        (("downed-service", "--sweep", "rate=20,nan"), "is not a number of arrivals per second"),
+        (("downed-service", "--services", "1000", "--rate", "1e12"), "Lower --rate"),
+        (("downed-service", "--services", "100000"), "a fleet has at most 16,384 services"),
+        (("downed-service", "--validate", "--from", "nowhere"), "the folder of a validation"),
         (("downed-service", "--width", "10"), "the blog itself has 1"),
         (("downed-service", "--fleet", "blog", "--services", "40"), "the blog itself has 4"),
         (("poison-event",), "fault of data"),
