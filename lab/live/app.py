@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import sys
 import webbrowser
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,7 @@ from lab.live.slow_motion import Draw, SlowMotion
 from lab.scenarios.lecture import Lecture
 from lab.scenarios.scenario import Scenario
 from lab.service.listener import serve
+from lab.support.nats import NatsNotInstalled
 
 ALL_INTERFACES = "0.0.0.0"
 """`--share` listens on all addresses of this machine."""
@@ -107,7 +109,11 @@ async def run_live(options: LiveOptions, folder: Path, echo: Echo) -> None:
         if options.proxy.base_url:
             echo(f"The proxy reaches it at http://127.0.0.1:{port}/")
         if spectator_socket is not None and spectator_port is not None:
-            spectators = SpectatorApp(routes, live_session, spectator_port, options.proxy)
+            wanted = options.share_port + 1 if options.share_port else -1
+            await _start_phone_bus(exit_stack, phones, folder.absolute() / "phones", wanted, echo)
+            spectators = SpectatorApp(
+                routes, live_session, spectator_port, options.proxy, lambda: phones.nats_port
+            )
             await exit_stack.enter_async_context(serve(spectators, spectator_socket))
             echo("Others in this network can watch and answer bets, without control, at")
             echo(
@@ -134,6 +140,23 @@ async def run_live(options: LiveOptions, folder: Path, echo: Echo) -> None:
         await live_session.start_panes(options.panes)
         echo("Both halves are up. `lab fault` and `lab heal` act on them too. Ctrl-C ends it all.")
         await live_session.ended
+
+
+async def _start_phone_bus(
+    exit_stack: AsyncExitStack, phones: Phones, folder: Path, port: int, echo: Echo
+) -> None:
+    """Let nats-server send to the phones, if it is installed."""
+    from lab.live.phone_bus import phone_bus
+
+    exit_stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    try:
+        bus = await exit_stack.enter_async_context(phone_bus(phones, folder, port))
+    except NatsNotInstalled:
+        return
+    except OSError as error:
+        echo(f"Phones read from the lab itself: {error}")
+    else:
+        echo(f"Phones read from nats-server, port {bus.port}; where it is closed, from the lab.")
 
 
 def _keep_session(recorder: Recorder, echo: Echo) -> None:

@@ -16,10 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lab.live.bets import Bets
 from lab.live.broadcast import Broadcast, ScreenSubscriber, encode, parse_events
-from lab.live.phones import Phones
+from lab.live.phones import Phone, Phones
+from lab.live.proxy import is_direct
 from lab.live.routes import AccessRoute
 from lab.live.server import send_events, spectator_urls, static_file
 from lab.scenarios.spec import BetSpec
+from lab.service.http import answer
 
 VOTE_MAX_BYTES = 256
 OPEN_FILES = 8_192
@@ -71,12 +73,30 @@ def audience_routes(bets: Bets, phones: Phones, share_port: int | None) -> Seque
     return (
         AccessRoute("GET", "/screen", static_file, raw=True, open=True, shared=True),
         AccessRoute("GET", "/phone", static_file, raw=True, open=True, shared=True),
+        AccessRoute("GET", "/api/phone/hello", phone_hello(bets, phones), raw=True, shared=True),
         AccessRoute("GET", "/api/phone", phone_stream(bets, phones), raw=True, shared=True),
         AccessRoute("POST", "/api/vote", vote, shared=True, max_body=VOTE_MAX_BYTES),
         AccessRoute("GET", "/api/room", room),
         AccessRoute("POST", "/api/ask", ask),
         AccessRoute("POST", "/api/bet", change),
     )
+
+
+def hello_to(bets: Bets, phones: Phones, phone: Phone) -> dict[str, Any]:
+    """The first message to a phone."""
+    return {"phone": phones.token(phone), "side": phone.side, "bet": bets.phone_json(phone)}
+
+
+def phone_hello(bets: Bets, phones: Phones) -> Callable[[web.BaseRequest], Any]:
+    """The handler of `GET /api/phone/hello`: the number of a phone, and where it may read its
+    messages. `nats`: the port of nats-server, None for the stream below. Raises Conflict."""
+
+    async def hello(request: web.BaseRequest) -> web.Response:
+        phone = phones.greet(request.query.get("phone", ""), request.remote or "")
+        port = phones.nats_port if is_direct(request) else None
+        return answer({**hello_to(bets, phones, phone), "nats": port})
+
+    return hello
 
 
 def phone_stream(bets: Bets, phones: Phones) -> Callable[[web.BaseRequest], Any]:
@@ -86,12 +106,8 @@ def phone_stream(bets: Bets, phones: Phones) -> Callable[[web.BaseRequest], Any]
     async def stream(request: web.BaseRequest) -> web.StreamResponse:
         token = request.query.get("phone", "")
         with phones.connect(token, request.remote or "") as (phone, subscriber):
-            hello = {
-                "phone": phones.token(phone),
-                "side": phone.side,
-                "bet": bets.phone_json(phone),
-            }
-            return await send_events(request, "hello", encode(hello), subscriber)
+            hello = encode(hello_to(bets, phones, phone))
+            return await send_events(request, "hello", hello, subscriber)
 
     return stream
 

@@ -15,7 +15,7 @@ import ipaddress
 import json
 import secrets
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -41,11 +41,17 @@ MAX_POSTS, MAX_CHARACTERS = 3, 60
 
 @dataclass
 class Phone:
-    """A phone with its open streams. `side`: the half that it reads, 0 left, 1 right."""
+    """A phone with its open streams, and the ids of its connections to nats-server (phone_bus.py).
+    `side`: the half that it reads, 0 left, 1 right."""
 
     number: int
     address: str
     streams: set[ScreenSubscriber] = field(default_factory=set)
+    connections: set[int] = field(default_factory=set)
+
+    @property
+    def is_connected(self) -> bool:
+        return bool(self.streams or self.connections)
 
     @property
     def side(self) -> int:
@@ -63,10 +69,13 @@ class Phones:
         self._next_number = secrets.randbelow(2)
         self._ticks: deque[Tick] = deque(maxlen=round(FIGURES_WINDOW_S * 1_000 / TICK_MS))
         self._changed = [asyncio.Event(), asyncio.Event()]
+        self.on_send: Callable[[str, bytes, int | None], None] | None = None
+        """Sends a message to the phones of one side, or of both, that read from nats-server."""
+        self.nats_port: int | None = None
 
     @property
     def connected(self) -> list[Phone]:
-        return [phone for phone in self._phones.values() if phone.streams]
+        return [phone for phone in self._phones.values() if phone.is_connected]
 
     def counts(self) -> dict[str, int]:
         """The connected phones: `left`, `right`, and from how many network `addresses`."""
@@ -82,19 +91,15 @@ class Phones:
     def find(self, token: str) -> Phone:
         """The connected phone with this token. Raises Forbidden."""
         phone = self._look_up(token)
-        if phone is None or not phone.streams:
+        if phone is None or not phone.is_connected:
             raise Forbidden("This is no phone that is connected. Reload the page, then answer.")
         return phone
 
     @contextmanager
     def connect(self, token: str, address: str) -> Iterator[tuple[Phone, ScreenSubscriber]]:
         """One stream of the phone with this token, or of a new phone. Raises Conflict."""
-        phone = self._look_up(token)
-        if len(self._broadcast.phones) >= MAX_PHONES:
-            raise Conflict(f"{MAX_PHONES} phones are connected already. Watch the projector.")
-        if phone is None:
-            phone = self._register(address)
-        elif len(phone.streams) >= MAX_STREAMS_PER_PHONE:
+        phone = self.greet(token, address)
+        if len(phone.streams) >= MAX_STREAMS_PER_PHONE:
             raise Conflict("This phone is connected already. Close its other tabs.")
         with self._broadcast.phones.subscribe(shared=True) as subscriber:
             phone.streams.add(subscriber)
@@ -103,12 +108,32 @@ class Phones:
             finally:
                 phone.streams.discard(subscriber)
 
+    def greet(self, token: str, address: str) -> Phone:
+        """The phone with this token, or a new one. Raises Conflict."""
+        if (
+            sum(len(phone.streams) + len(phone.connections) for phone in self.connected)
+            >= MAX_PHONES
+        ):
+            raise Conflict(f"{MAX_PHONES} phones are connected already. Watch the projector.")
+        return self._look_up(token) or self._register(address)
+
+    def join(self, token: str, connection: int) -> Phone | None:
+        """The phone with this token, which now has this connection to nats-server; None if there is
+        no such phone, or it has too many connections."""
+        phone = self._look_up(token)
+        if phone is None or len(phone.connections) >= MAX_STREAMS_PER_PHONE:
+            return None
+        phone.connections.add(connection)
+        return phone
+
     def send(self, name: str, data: bytes, side: int | None = None) -> None:
         """Send a message to all phones, or to those of one side."""
         for phone in self.connected:
             if side is None or phone.side == side:
                 for subscriber in phone.streams:
                     subscriber.enqueue(name, data)
+        if self.on_send is not None:
+            self.on_send(name, data, side)
 
     def on_message(self, name: str, data: Any) -> None:
         """Take a message of the broadcast."""

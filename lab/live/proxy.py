@@ -31,6 +31,7 @@ TOKEN_VARIABLE, SECRET_VARIABLE = "LAB_LIVE_TOKEN", "LAB_LIVE_PROXY_SECRET"
 PREFIX = web.RequestKey("PREFIX", str)
 ORIGINS = web.RequestKey("ORIGINS", set)
 FROM_JUPYTER = web.RequestKey("FROM_JUPYTER", bool)
+DIRECT_HOST = web.RequestKey("DIRECT_HOST", bool)
 """What `seen_from_outside` adds to a request."""
 _PATH = re.compile(r"(/[\w.~%@-]*)+")
 
@@ -100,6 +101,7 @@ class ProxyRules:
         seen = request.clone(rel_url=url, host=host, scheme=scheme, remote=remote)
         seen[PREFIX], seen[ORIGINS] = prefix, origins
         seen[FROM_JUPYTER] = is_jupyter
+        seen[DIRECT_HOST] = host == headers.get("Host", "") and scheme == "http" and prefix == "/"
         return seen
 
     def _is_trusted(self, remote: str) -> bool:
@@ -126,6 +128,12 @@ def _checked_host(host: str) -> str:
 def _last(headers: Any, name: str, default: str) -> str:
     """The value that the nearest proxy has added: each proxy appends its own."""
     return str(headers.get(name, default)).rsplit(",", 1)[-1].strip()
+
+
+def is_direct(request: web.BaseRequest) -> bool:
+    """Whether this came without a proxy, as far as it shows: then another port of the same host is
+    another port of this machine."""
+    return request[DIRECT_HOST] and not request[FROM_JUPYTER]
 
 
 def check_origin(request: web.BaseRequest) -> None:

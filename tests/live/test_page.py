@@ -111,7 +111,7 @@ def test_keys_break_heal_and_write_in_both_halves(live: PageObserver) -> None:
 
 _IN_ORDER = """hops => import('./static/hop_order.js').then(({inOrder}) => inOrder(hops).map(
     ({hop, startS, durationS}) => [`${hop.from}>${hop.to}`, startS, startS + durationS]))"""
-_IN_LANES = """spans => import('./static/charts.js').then(({inLanes}) =>
+_IN_LANES = """spans => import('./static/lanes.js').then(({inLanes}) =>
     inLanes(spans).map(({since, lane, lanes}) => [since, lane, lanes]))"""
 
 

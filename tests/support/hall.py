@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
+import aiohttp
+
 from tests.programs.patient import PATIENCE_S
 
 
@@ -60,6 +62,73 @@ class HallPhone:
         """Answer the bet on this phone; returns the status. `other` replaces keys of the body."""
         body = {"phone": self.token, "bet": self.last["bet"]["n"], "answer": answer, **other}
         return await post(self.port, "/api/vote", body)
+
+
+class NatsPhone:
+    """A phone that reads from nats-server, as `nats.js` does."""
+
+    def __init__(self, client: aiohttp.ClientSession, port: int, name: str, side: int) -> None:
+        self._client, self._port, self._name = client, port, name
+        self._subjects = ("phones.all", ("phones.left", "phones.right")[side])
+        self.last: dict[str, Any] = {}
+        self.errors: list[str] = []
+        self.received_bytes = 0
+        self._heard = asyncio.Event()
+        self.is_closed = False
+
+    async def connect(self) -> None:
+        self._socket = await self._client.ws_connect(f"ws://127.0.0.1:{self._port}/")
+        options = json.dumps({"verbose": False, "name": self._name})
+        subscriptions = [f"SUB {name} {number}" for number, name in enumerate(self._subjects)]
+        await self.send(f"CONNECT {options}", *subscriptions, "PING")
+        self._reading = asyncio.create_task(self._read())
+
+    async def send(self, *lines: str) -> None:
+        await self._socket.send_bytes("".join(f"{line}\r\n" for line in lines).encode())
+
+    async def _read(self) -> None:
+        unread = b""
+        async for message in self._socket:
+            self.received_bytes += len(message.data)
+            unread += message.data
+            while b"\r\n" in unread:
+                line, _, rest = unread.partition(b"\r\n")
+                if line.startswith(b"MSG "):
+                    size = int(line.split()[-1])
+                    if len(rest) < size + 2:
+                        break
+                    name, _, data = rest[:size].partition(b" ")
+                    self.last[name.decode()] = json.loads(data)
+                    rest = rest[size + 2 :]
+                elif line.startswith(b"-ERR"):
+                    self.errors.append(line.decode())
+                elif line == b"PING":
+                    await self.send("PONG")
+                unread = rest
+                self._heard.set()
+        self.is_closed = True
+        self._heard.set()
+
+    async def wait_for(self, holds: Callable[[dict[str, Any]], object]) -> None:
+        await self._wait(lambda: holds(self.last))
+
+    async def wait_for_error(self) -> None:
+        """Wait until the server has refused something; a connection may be closed then."""
+        await self._wait(lambda: self.errors or self.is_closed)
+        self.errors.clear()
+
+    async def wait_until_closed(self) -> None:
+        await self._wait(lambda: self.is_closed)
+
+    async def _wait(self, holds: Callable[[], object]) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not holds():
+                self._heard.clear()
+                await self._heard.wait()
+
+    async def close(self) -> None:
+        await self._socket.close()
+        await self._reading
 
 
 async def post(port: int, path: str, body: Any) -> int:

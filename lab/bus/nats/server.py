@@ -12,11 +12,8 @@ message on what to install.
 
 import argparse
 import asyncio
-import ctypes
-import signal
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from lab.bus.base import BusUnavailable
@@ -24,15 +21,19 @@ from lab.bus.log.server import ARRANGEMENT
 from lab.bus.nats.files import NatsFiles
 from lab.domain.services import BUS, BY_HAND_PORTS
 from lab.service.server import Shell, ShellOptions
-from lab.support.nats import NatsNotInstalled, find_server, require_client
+from lab.support.nats import (
+    NatsNotInstalled,
+    find_server,
+    require_client,
+    set_parent_death_signal,
+    terminate,
+)
 
 # ── The nats-server
 
 STARTED_WITHIN_S = 10.0
 POLL_EVERY_S = 0.005
 ASK_WITHIN_S = 0.5
-TERMINATED_WITHIN_S = 1.0
-_PR_SET_PDEATHSIG = 1
 
 
 class NatsServer:
@@ -60,7 +61,7 @@ class NatsServer:
             raise RuntimeError(f"nats-server has ended, with status {status}.")
         finally:
             await self.bus.close()
-            await _terminate(process)
+            await terminate(process)
 
     async def _wait_for_routes(self) -> Mapping[str, int]:
         """The cluster ports of all nodes, once all have chosen theirs; empty for a single node."""
@@ -81,7 +82,7 @@ class NatsServer:
             configuration = self._files.write_configuration(self._name, port, routes)
             # This must be the main thread: the signal comes when the *thread* ends.
             process = await asyncio.create_subprocess_exec(
-                self._program, "-c", configuration, preexec_fn=_set_parent_death_signal
+                self._program, "-c", configuration, preexec_fn=set_parent_death_signal
             )
             try:
                 async with asyncio.timeout(STARTED_WITHIN_S):
@@ -91,7 +92,7 @@ class NatsServer:
                             return process
                         await asyncio.sleep(POLL_EVERY_S)
             except BaseException:
-                await _terminate(process)
+                await terminate(process)
                 raise
         raise RuntimeError("nats-server did not start; above is what it said.")
 
@@ -116,22 +117,6 @@ class NatsServer:
             await self.bus.prefer_leader(self._name)
             return False
         return bool(leader)
-
-
-async def _terminate(process: asyncio.subprocess.Process) -> None:
-    with suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        async with asyncio.timeout(TERMINATED_WITHIN_S):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-
-
-def _set_parent_death_signal() -> None:
-    """Linux: let the kernel kill the server when this program ends, for any reason."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 # ── Program

@@ -1,9 +1,10 @@
 // A phone of the audience: it is a reader of one of the two blogs, and answers bets. It gets one
 // message a second, and draws it at once. A larger screen goes on to the whole page.
 
-import { post } from "./api.js";
+import { get, post } from "./api.js";
 import { byId, el, setText } from "./dom.js";
 import { clock, duration, faultName, percent } from "./format.js";
+import { subscribeToNats } from "./nats.js";
 import { STATUS_TEXTS, ERROR_TEXTS, readable } from "./readers.js";
 
 const KEY = "lab-phone";
@@ -11,6 +12,8 @@ const RETRY_MS = 2_000;
 const RETRY_FULL_MS = 10_000;
 const SILENT_AFTER_MS = 5_000;
 const FRESH_MS = 1_000;
+const LOST = "▲ No connection to the lab. Trying again …";
+const FULL = "No more phones fit. Watch the projector; this page tries again by itself.";
 const SHAPES = ["■", "●"];
 const SIDES = ["left", "right"];
 
@@ -32,7 +35,40 @@ function store(phone) {
   }
 }
 
-function connect() {
+let isNatsClosed = false; // this network lets nothing through to nats-server
+
+/** Connects to nats-server, if the lab offers it, or else to the lab. */
+async function connect() {
+  const query = `phone=${encodeURIComponent(state.phone || stored())}`;
+  const { status, body, says } = await get(`/api/phone/hello?${query}`);
+  if (status === 409) return retry("full", says);
+  if (status !== 200 || !body.nats || isNatsClosed) return connectToLab();
+  onHello(body);
+  const subjects = ["phones.all", `phones.${SIDES[state.side]}`];
+  const url = `ws://${location.hostname}:${body.nats}/`;
+  subscribeToNats(url, state.phone, subjects, onNatsMessage, (wasOpen, error) => {
+    if (error.includes("connections exceeded")) return retry("full", FULL);
+    if (wasOpen) return retry("lost", LOST);
+    isNatsClosed = true;
+    connectToLab();
+  });
+}
+
+const TAKES = { now: onNow, bet: onBet };
+
+/** A message is the name of an event, a space, and its JSON. */
+function onNatsMessage(text) {
+  const space = text.indexOf(" ");
+  state.heardMs = performance.now();
+  TAKES[text.slice(0, space)]?.(JSON.parse(text.slice(space + 1)));
+}
+
+function retry(kind, text) {
+  showNotice(kind, text);
+  setTimeout(connect, kind === "full" ? RETRY_FULL_MS : RETRY_MS);
+}
+
+function connectToLab() {
   const address = `./api/phone?phone=${encodeURIComponent(state.phone || stored())}`;
   const source = new EventSource(address);
   const on = (name, take) =>
@@ -47,9 +83,7 @@ function connect() {
     // A browser does not tell a page why a stream was refused: a second request does.
     source.close();
     const reason = await whyRefused(address);
-    if (reason) showNotice("full", reason);
-    else showNotice("lost", "▲ No connection to the lab. Trying again …");
-    setTimeout(connect, reason ? RETRY_FULL_MS : RETRY_MS);
+    retry(reason ? "full" : "lost", reason || LOST);
   });
 }
 
