@@ -268,3 +268,16 @@ def test_a_copy_behind_a_shortened_log_is_whole_or_says_so(count: int) -> None:
 @counted
 def test_whatever_happens_effects_come_once_and_in_order(count: int) -> None:
     check_histories(count, [RESTORATIONS, RETENTION, POISON], assert_nothing_more, outbox=2)
+
+
+def test_events_that_retention_deleted_do_not_come_back_behind_newer_ones() -> None:
+    """A log lost its tail, got it again, deleted most of it; then all publishers crashed."""
+    history: list[Step] = [
+        ("restore", "bus", 0),
+        ("comment", "comments", 0, False),
+        ("comment", "comments", 0, False),
+        ("publish", "comments", {}),
+        ("expire", "bus", 1),
+    ]
+    with lived(history, outbox=2, restarted=True) as world:
+        assert_in_order(world)

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.faults.kinds import KINDS
+from lab.cluster.arrangements import ARRANGEMENTS
+from lab.cluster.fault_rules import consumers_of
+from lab.domain.services import HOPS
+from lab.faults.kinds import KINDS, RequestFault
 from lab.load.plan import PlanPhase
 from lab.load.schedule import PhaseClock, build_schedule
 from lab.results.claims import CLAIMS
@@ -121,3 +124,31 @@ def test_what_a_quick_scenario_speaks_of_happens_under_every_schedule(
             for each in build_schedule(seed, quick.load.rate, phases, quick.load.mix)
         )
         assert not [what for what in mentioned if happens[what] == 0], f"seed {seed}"
+
+
+def has_equal_dose(one: Scenario, target: str, kind: str) -> bool:
+    """Whether some variant on the bus meets this fault with each event, if others meet it with each
+    request. A fault that hits everything is the same for both, unless it adds up, as a delay."""
+    requests, deliveries, events = set[str](), set[str](), set[str]()
+    for window in (each for phase in one.timeline().phases for each in phase.faults):
+        fault = window.fault
+        if (window.group or fault.target, fault.kind) != (target, kind):
+            continue
+        hits_all = fault.probability == 1 and fault.first is None and kind != "latency"
+        for name in window.variants:
+            arrangement = ARRANGEMENTS[one.variants[name].arrangement]
+            asks = arrangement.ask_by is not None or not arrangement.has_bus
+            if asks or fault.target not in (*consumers_of(arrangement), *HOPS):
+                requests.add(name)
+            elif hits_all or getattr(fault, "per_event", False):
+                events.add(name)
+            else:
+                deliveries.add(name)
+    return not requests or bool(events) or not deliveries
+
+
+def test_a_fault_on_both_sides_has_the_same_dose_on_both() -> None:
+    for one in SCENARIOS:
+        for method in one.method:
+            if issubclass(KINDS[method.fault], RequestFault):
+                assert has_equal_dose(one, method.target, method.fault), (one.name, method)

@@ -355,7 +355,9 @@ class GuaranteeWorld:
         return [row[0] for row in self.rows(name, "SELECT id FROM ever_consumed ORDER BY number")]
 
     def log_ids(self) -> list[tuple[str]]:
-        return self.log._reader.execute("SELECT id FROM events ORDER BY sequence").fetchall()
+        return self.log._reader.execute(
+            "SELECT id FROM events WHERE line != x'' ORDER BY sequence"
+        ).fetchall()
 
     @property
     def ever_dead(self) -> int:

@@ -38,6 +38,9 @@ CREATE TABLE IF NOT EXISTS epochs (
 
 
 MAX_LINES_BYTES = 1024 * 1024
+KEPT_IDS = 100_000
+"""Retention keeps the ids of this many deleted events. A publisher that has crashed repeats the
+10,000 newest that it published: stored again, they would come behind their successors."""
 
 
 class LogUnusable(Exception):
@@ -101,8 +104,9 @@ class LogFile:
         self._find_damage()
         if self.damage is None:
             self._writer.executescript(_SCHEMA)
-        ends = "SELECT coalesce(min(sequence), 1), coalesce(max(sequence), 0) FROM events"
-        first, head = self._reader.execute(ends).fetchone()
+        (head,) = self._reader.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()
+        kept = "SELECT sequence FROM events WHERE line != x'' ORDER BY sequence LIMIT 1"
+        (first,) = self._reader.execute(kept).fetchone() or (head + 1,)
         self.first, self.head = int(first), int(head)
         if self.damage is None:
             self._begin_epoch()
@@ -226,9 +230,12 @@ class LogFile:
         return str(found[0]) if found else None
 
     def delete_before(self, first: int) -> None:
-        """Delete the events before number `first`, and their ids; the other numbers stay."""
+        """Delete the events before number `first`; the other numbers, and the ids of the newest of
+        these, stay."""
+        empty = "UPDATE events SET line = x'' WHERE sequence >= ? AND sequence < ?"
         with self._transaction():
-            self._writer.execute("DELETE FROM events WHERE sequence < ?", (first,))
+            self._writer.execute(empty, (self.first, first))
+            self._writer.execute("DELETE FROM events WHERE sequence < ?", (first - KEPT_IDS,))
         self.first = first
 
     def close(self) -> None:
