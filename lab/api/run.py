@@ -17,6 +17,7 @@ from lab.api.display import NotebookSequence
 from lab.api.progress import notebook_progress
 from lab.api.result import Result
 from lab.api.tasks import LoopThread
+from lab.cluster.attached import read_attachments
 from lab.cluster.errors import LabCannotRun
 from lab.experiment import guesses
 from lab.experiment.guesses import GuessError, GuessQuestion, build_questions
@@ -156,6 +157,7 @@ async def arun(
     bus: str | None = None,
     with_: str | Path | None = None,
     replace: Mapping[str, str | Path] | None = None,
+    at: str | Path | Sequence[str | Path] = (),
     keep: str | Path | None = None,
     predict: Guesses | Mapping[str, object] | None = None,
     progress: Progress | None = None,
@@ -168,6 +170,8 @@ async def arun(
     - `with_`: a target's file; its external services are one more variant.
     - `replace`: target files by name of the service that each replaces, as
       `{"comments": "mine.toml"}`.
+    - `at`: one or more files, each of which describes blogs that run already on an engine
+      (docs/beyond-one-machine.md); these are the only variants then.
     - `keep`: the folder under which the run is saved with its databases; without it, the run is
       saved under `runs/` without databases.
     - `predict`: guesses, saved with the run.
@@ -184,9 +188,17 @@ async def arun(
         raise ValueError(f"rate = {rate}: expected 0.1 to 1000 arrivals a second.")
     if not 1 <= repeat <= MAX_REPEATS:
         raise ValueError(f"repeat = {repeat}: expected 1 to {MAX_REPEATS} runs.")
-    external_targets = load_targets(with_, replace or {})
+    if at and (with_ or replace or bus):
+        raise ValueError("at runs what is there: leave out with_, replace and bus.")
+    files = [at] if isinstance(at, str | Path) else at
     scenario = apply_overrides(
-        _find_scenario(name), bus=bus, only=variants, rate=rate, quick=quick, **external_targets
+        _find_scenario(name),
+        bus=bus,
+        only=variants,
+        rate=rate,
+        quick=quick,
+        at=read_attachments([Path(file).expanduser() for file in files]),
+        **load_targets(with_, replace or {}),
     )
     checked_guesses = _check_guesses(scenario, predict)
     series = RepeatedRun(

@@ -8,8 +8,9 @@
     [services.posts]
     url = "http://10.0.0.7:4003"
 
-Faults at the door are put on by HTTP, as always. `down` and `hang` are commands of the engine, and
-the lab probes whether they did it. What only a process table knows is not measured.
+A file may have several blogs, each under `[blogs.ARRANGEMENT]` with services of its own. Faults at
+the door are put on by HTTP, as always. `down` and `hang` are commands of the engine, and the lab
+probes whether they did it. What only a process table knows is not measured.
 """
 
 import asyncio
@@ -17,13 +18,14 @@ import os
 import secrets
 import socket
 import subprocess
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lab.cluster.arrangements import ARRANGEMENTS, with_engine
 from lab.cluster.errors import LabCannotRun
@@ -31,8 +33,9 @@ from lab.cluster.health import probe_health
 from lab.cluster.manifest import NODES
 from lab.cluster.stack import Stack
 from lab.cluster.supervisor import Supervisor
-from lab.domain.services import BUS, SERVICES
+from lab.domain.services import BUS, ENTRY_POINTS, SERVICES
 from lab.faults.kinds import DownFault, Fault, HangFault, PartitionFault
+from lab.support.http_client import resolve_url
 from lab.support.toml_model import FileError, FileType, read_model
 
 # ── The file
@@ -43,10 +46,8 @@ class _Table(BaseModel):
 
 
 class Commands(_Table):
-    """Commands of the engine, as lists of words; `{service}` is replaced by the service's name.
-
-    Without `start`, the engine starts a killed service by itself.
-    """
+    """Commands of the engine, as lists of words; `{service}` and `{arrangement}` are replaced by
+    their names. Without `start`, the engine starts a killed service by itself."""
 
     kill: tuple[str, ...] = ()
     start: tuple[str, ...] = ()
@@ -55,27 +56,52 @@ class Commands(_Table):
 
 
 class AttachedService(Commands):
-    """A service: its URL, and its own commands, where they differ from those of the file."""
+    """A service: its URL, and its own commands, where they differ from those of the file.
+    `load_url`: its URL for a load on another machine, where that differs."""
 
     url: str
+    load_url: str = ""
 
 
-class Attachment(Commands):
-    """The file. `bus`: the URL of a NATS cluster; "" for the lab's log. `token`: that of the
-    services' control routes; from `token_file` or LAB_TOKEN if it is not here."""
+class Blog(Commands):
+    """One arrangement. `bus`: the URL of a NATS cluster; "" for the lab's log. `options`: the
+    switches with which the services were started."""
 
-    name: str
-    arrangement: Literal["async-bus", "sync-chain", "request-reply"]
+    arrangement: Literal["async-bus", "sync-chain", "request-reply"] | None = None
     bus: str = ""
     options: dict[str, Any] = {}
+    services: dict[str, AttachedService] = {}
+
+
+class Attachment(Blog):
+    """The file: one blog, or several in `blogs`. `token`: that of the services' control routes;
+    from `token_file` or LAB_TOKEN if it is not here. `load`: the command that starts the load on
+    another machine."""
+
+    name: str
     token: str = Field("", repr=False)
     token_file: Path | None = None
-    services: dict[str, AttachedService]
+    load: tuple[str, ...] = ()
+    blogs: dict[str, Blog] = {}
 
     def command(self, do: str, service: str) -> list[str]:
         """The words of a command for a service; empty if the file has none."""
         words = getattr(self.services[service], do) or getattr(self, do)
-        return [word.replace("{service}", service) for word in words]
+        names = {"{service}": service, "{arrangement}": self.arrangement or ""}
+        for placeholder, name in names.items():
+            words = [word.replace(placeholder, name) for word in words]
+        return list(words)
+
+    def one_by_one(self) -> "list[Attachment]":
+        """An attachment for each blog, with the commands of the file where it has none itself."""
+        parts = []
+        for key, blog in self.blogs.items():
+            own = {name: getattr(blog, name) for name in blog.model_fields_set}
+            own.setdefault("arrangement", key)
+            shared = {name: getattr(self, name) for name in Commands.model_fields}
+            common = {"name": self.name, "token": self.token, "load": self.load}
+            parts.append(Attachment.model_validate(shared | common | own))
+        return parts or [self]
 
     def why_impossible(self, fault: Fault) -> str | None:
         """Why this fault can't be put on the attached blog, in a sentence; None if it can."""
@@ -99,21 +125,27 @@ class Attachment(Commands):
 ATTACHMENT_FILE = FileType("an attached blog")
 
 
-def read_attachment(path: Path) -> Attachment:
-    """Read a file, or a Compose file as `lab manifest` prints it (.yaml, .yml). All names are
-    resolved to addresses. Raises FileError, ValueError with a sentence."""
+def read_attachments(paths: Sequence[Path]) -> list[Attachment]:
+    """The blogs of some files; a Compose file as `lab manifest` prints it (.yaml, .yml) is one.
+
+    All names are resolved to addresses. Raises FileError, ValueError with a sentence.
+    """
+    found = [blog for path in paths for blog in _read_blogs(path)]
+    if len(loads := {blog.load for blog in found if blog.load}) > 1:
+        raise ValueError(f"All blogs have one load, and the files have {len(loads)} for it.")
+    return found
+
+
+def _read_blogs(path: Path) -> list[Attachment]:
     if path.suffix in (".yaml", ".yml"):
         found = _from_compose(path)
     else:
         found = read_model(Attachment, path, ATTACHMENT_FILE)
-    needed = [*SERVICES, *([BUS] if ARRANGEMENTS[found.arrangement].has_bus else [])]
-    if missing := [name for name in needed if name not in found.services]:
+    if found.blogs and (found.services or found.arrangement):
         raise ValueError(
-            f"{path}: {found.arrangement} has {', '.join(needed)}; no url for {missing[0]}. "
-            f'Add [services.{missing[0]}] with url = "http://HOST:PORT".'
+            f"{path}: saw [blogs.…] and services beside them. Move these, with their arrangement, "
+            "to a table of [blogs] of their own."
         )
-    if unknown := [name for name in found.services if name not in needed]:
-        raise ValueError(f"{path}: {found.arrangement} has no {unknown[0]!r}. Remove it.")
     token = found.token or os.environ.get("LAB_TOKEN", "")
     if found.token_file and not found.token:
         try:
@@ -125,26 +157,49 @@ def read_attachment(path: Path) -> Attachment:
             f"{path}: no token. Faults need the one with which the services were started: in the "
             "environment as LAB_TOKEN, or token_file = PATH."
         )
+    try:
+        blogs = found.model_copy(update={"token": token}).one_by_one()
+    except ValidationError:
+        raise FileError(
+            path, ["blogs: a name is no arrangement; expected async-bus, or arrangement = there"]
+        ) from None
+    return [_checked(blog, path) for blog in blogs]
+
+
+def _checked(found: Attachment, path: Path) -> Attachment:
+    """The blog with numeric addresses. Raises ValueError where it is not complete."""
+    if not found.arrangement:
+        raise ValueError(
+            f'{path}: arrangement is missing. Give it a value: arrangement = "async-bus".'
+        )
+    needed = [*SERVICES, *([BUS] if ARRANGEMENTS[found.arrangement].has_bus else [])]
+    if missing := [name for name in needed if name not in found.services]:
+        raise ValueError(
+            f"{path}: {found.arrangement} has {', '.join(needed)}; no url for {missing[0]}. "
+            f'Add [services.{missing[0]}] with url = "http://HOST:PORT".'
+        )
+    if unknown := [name for name in found.services if name not in needed]:
+        raise ValueError(f"{path}: {found.arrangement} has no {unknown[0]!r}. Remove it.")
     services = {
-        name: service.model_copy(update={"url": _resolve(service.url, path)})
+        name: service.model_copy(
+            update={
+                "url": _resolve(service.url, path),
+                "load_url": service.load_url or service.url,  # the machine of the load resolves it
+            }
+        )
         for name, service in found.services.items()
     }
-    return found.model_copy(update={"token": token, "services": services})
+    return found.model_copy(update={"services": services})
 
 
 def _resolve(url: str, path: Path) -> str:
-    """The URL with a numeric address: a look-up during the load would count as latency."""
-    parts = urlsplit(url)
     try:
-        host, port = parts.hostname, parts.port
-        if parts.scheme != "http" or not host or not port or parts.path not in ("", "/"):
-            raise ValueError
-        found = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)
+        return resolve_url(url)
     except socket.gaierror as error:
+        host = urlsplit(url).hostname
         raise ValueError(f"{path}: {url}: {host} has no IPv4 address ({error.strerror}).") from None
-    except ValueError:
-        raise ValueError(f"{path}: saw {url!r}; expected http://HOST:PORT.") from None
-    return f"http://{found[0][4][0]}:{port}"
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _from_compose(path: Path) -> Attachment:
@@ -309,14 +364,22 @@ class AttachedStack(Stack):
     attached = True
 
     def __init__(self, name: str, attachment: Attachment, folder: Path) -> None:
+        assert attachment.arrangement
         options = {"bus": attachment.bus} if attachment.bus else {}
         arrangement = with_engine(ARRANGEMENTS[attachment.arrangement], options)
         supervisor = EngineSupervisor(attachment)
         self._initialize(name, arrangement, supervisor, folder, attachment.token)
         self.token_group = 10**8 + secrets.randbelow(10**8)
         self.urls = {name: service.url for name, service in attachment.services.items()}
+        self.load_command = attachment.load
+        services = attachment.services
+        self._load_urls = {name: services[name].load_url for name in ENTRY_POINTS}
         self.programs = []
         self._instances: dict[str, tuple[int, object]] = {}
+
+    @property
+    def load_urls(self) -> Mapping[str, str]:
+        return self._load_urls if self.load_command else self.entry_urls
 
     async def start(self) -> None:
         """Start nothing: check that each service is there, lets the lab in, and is unbroken.

@@ -108,6 +108,11 @@ class Stack:
         return {name: self.urls[name] for name in ENTRY_POINTS}
 
     @property
+    def load_urls(self) -> Mapping[str, str]:
+        """`entry_urls` as the machine of the load sees them; names are resolved there."""
+        return self.entry_urls
+
+    @property
     def ids_are_ordered(self) -> bool:
         """Whether a post that was written later has a greater id."""
         return True

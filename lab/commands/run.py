@@ -182,11 +182,11 @@ def run(
         ),
     ] = None,
     at: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             metavar="FILE",
             help="a blog that runs already on an engine: the file has its URLs and the engine's "
-            "commands (.toml), or is its Compose file (.yaml)",
+            "commands (.toml), or is its Compose file (.yaml); may be repeated",
         ),
     ] = None,
     predict: Annotated[bool, typer.Option("--predict", help="first ask what you expect")] = False,
@@ -219,7 +219,7 @@ def run(
     ] = False,
 ) -> None:
     """Run scenarios and print what was measured: what was slow, failed or lost."""
-    from lab.cluster.attached import read_attachment
+    from lab.cluster.attached import read_attachments
     from lab.commands.series import ScenarioRun, Series
     from lab.report.charts import ChartData
     from lab.report.run_junit import run_junit
@@ -253,7 +253,7 @@ def run(
     if replace and not (service_name and equals and path):
         fail(f"--replace: saw {replace!r}, expected SERVICE=TARGET, as comments=mine.toml.", 2)
     overrides |= or_usage_error(load_targets, with_, {service_name: path} if replace else {})
-    overrides["at"] = or_usage_error(read_attachment, at) if at else None
+    overrides["at"] = or_usage_error(read_attachments, at or [])
     chosen = [
         or_usage_error(partial(apply_overrides, scenario, **overrides)) for scenario in chosen
     ]

@@ -42,6 +42,7 @@ from lab.experiment.uncertainty import variant_bounds
 from lab.external import programs as external_programs
 from lab.external.sidecar_cost import measure_sidecar_overhead
 from lab.external.stack import ExternalStack, MixedStack
+from lab.load.plan import READY_SUFFIX
 from lab.load.samples import Sample, read_samples, write_samples
 from lab.results.dependencies import read_call_counts, read_dependencies
 from lab.results.result import (
@@ -54,6 +55,7 @@ from lab.results.timeline import WARM_UP_PHASE
 from lab.scenarios.attached import AttachedVariant
 from lab.scenarios.external import ExternalVariant, MixedVariant
 from lab.scenarios.scenario import Scenario
+from lab.support.files import write_private
 
 # ── Load plan
 
@@ -87,10 +89,12 @@ def build_load_plan(
             {"name": phase.name, "seconds": phase.seconds, "rate": phase.rate}
             for phase in (WARM_UP_PHASE, *scenario.timeline().phases)
         ],
+        # A blog elsewhere may be slow to answer, and this machine has none of its sockets.
+        **({"max_in_flight": ATTACHED_IN_FLIGHT} if any(one.attached for one in stacks) else {}),
         "variants": [
             {
                 "name": stack.name,
-                "urls": dict(stack.entry_urls),
+                "urls": dict(stack.load_urls),
                 "seed_posts": list(posts),
                 "ordered_ids": stack.ids_are_ordered,
                 "token_group": stack.token_group,
@@ -107,7 +111,12 @@ def build_load_plan(
 # ── Load, faults and observations
 
 START_DELAY_S = 0.12
+REMOTE_START_DELAY_S = 1.0
+REMOTE_READY_WITHIN_S = 60.0
+ATTACHED_IN_FLIGHT = 4_000
+"""The most requests of a variant without an answer, where the blog runs elsewhere."""
 GENERATOR = "load"
+_POLL_EVERY_S = 0.01
 
 ProgressCallback = Callable[[Mapping[str, Any]], None]
 
@@ -142,19 +151,7 @@ class LoadPhase:
     ) -> LoadOutcome:
         """Start the generator, inject and remove the faults, observe the stacks, and wait for the
         generator to finish. Raises LabCannotRun if it fails."""
-        start_at = time.perf_counter() + START_DELAY_S
-        plan = build_load_plan(self.scenario, self.seed, self.folder, stacks, seeds, start_at)
-        path = self.folder / "plan.json"
-        path.write_text(json.dumps(plan, indent=2))
-        await supervisor.start(
-            Program(
-                GENERATOR,
-                "lab.load.generator",
-                (str(path),),
-                self.folder / "load.log",
-                high_priority=True,
-            )
-        )
+        start_at = await self._start_generator(supervisor, stacks, seeds)
         injecting = [asyncio.create_task(work) for work in self._injection_tasks(stacks, start_at)]
         main_phase = self.scenario.timeline().main_phase
         middle = start_at + main_phase.from_s + main_phase.seconds / 2
@@ -174,11 +171,54 @@ class LoadPhase:
             if any(stack.attached for stack in stacks):
                 _raise_if_stopped_with_faults(ended[: len(injecting)])
         if status != 0:
-            raise LabCannotRun(
-                f"The load generator exited with status {status}. "
-                f"The end of {self.folder / 'load.log'} says why."
-            )
+            raise self._load_failed(status)
         return LoadOutcome(injections, observations, newcomers, lag_sampler, start_at)
+
+    async def _start_generator(
+        self, supervisor: Supervisor, stacks: Sequence[Stack], seeds: Sequence[Sequence[str]]
+    ) -> float:
+        """Start the generator, here or where the file of an attached blog says; returns when the
+        warm-up begins, a value of `perf_counter`. Raises LabCannotRun."""
+        path = self.folder / "plan.json"
+        commands = [one.load_command for one in stacks if isinstance(one, AttachedStack)]
+        command = next(filter(None, commands), ())
+        generator = Program(
+            GENERATOR,
+            "lab.load.remote" if command else "lab.load.generator",
+            (str(path), *command),
+            self.folder / "load.log",
+            high_priority=True,
+        )
+        if command:
+            await supervisor.start(generator)
+            await self._until_other_machine_is_ready(supervisor, path.with_suffix(READY_SUFFIX))
+        start_at = time.perf_counter() + (REMOTE_START_DELAY_S if command else START_DELAY_S)
+        plan = build_load_plan(self.scenario, self.seed, self.folder, stacks, seeds, start_at)
+        write_private(path, json.dumps(plan, indent=2))
+        if not command:
+            await supervisor.start(generator)
+        return start_at
+
+    async def _until_other_machine_is_ready(self, supervisor: Supervisor, ready: Path) -> None:
+        give_up_at_s = time.perf_counter() + REMOTE_READY_WITHIN_S
+        while not ready.exists():
+            if not supervisor.alive(GENERATOR):
+                raise self._load_failed(await supervisor.wait(GENERATOR))
+            if time.perf_counter() > give_up_at_s:
+                raise LabCannotRun(
+                    f"The load's command has not started it within {REMOTE_READY_WITHIN_S:g} s. "
+                    "It must start `python -m lab.load.remote`, and pass on stdin and stdout."
+                )
+            await asyncio.sleep(_POLL_EVERY_S)
+
+    def _load_failed(self, status: int) -> LabCannotRun:
+        log = self.folder / "load.log"
+        last = (
+            "\n".join(log.read_text("utf-8", "replace").splitlines()[-3:]) if log.exists() else ""
+        )
+        return LabCannotRun(
+            f"The load generator exited with status {status}. The end of {log} says why:\n{last}"
+        )
 
     def _injection_tasks(self, stacks: Sequence[Stack], start_at: float) -> list[Any]:
         tasks = []
@@ -352,12 +392,19 @@ async def run_trial(
             variant, own_bounded, outcome.lag_sampler.readings, timeline
         )
         variants.append(variant)
-        if variant.attached:
+        if isinstance(stack, AttachedStack):
             variant.notes.append(
                 f"It ran already ({', '.join(stack.urls.values())}), and the lab has started none "
                 "of it. Processes, memory, databases, and which service called which "
                 "are not measured: only the machine of a service knows them."
             )
+            if stack.load_command:
+                apart_ms = summary["round_trip_ms"] / 2
+                variant.notes.append(
+                    f"The load ran on another machine (`{' '.join(stack.load_command)}`). Its "
+                    f"phases and the faults are apart by {apart_ms:.1f} ms at most, half of the "
+                    "shortest round trip."
+                )
         if on_its_way:
             variants[-1].notes.append(
                 f"Not settled within {scenario.load.settle_s:g} s: events were still on their way "

@@ -26,6 +26,10 @@ WARM_UP = "warm_up"
 """The phase whose samples are saved in the file but left out of every figure."""
 
 
+READY_SUFFIX = ".ready"
+"""The file beside the plan's path that `lab.load.remote` makes: now the plan may be written."""
+
+
 class BadPlan(ValueError):
     """The plan cannot be followed; the message is one sentence that says why."""
 

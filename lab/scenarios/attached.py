@@ -1,4 +1,6 @@
-"""A blog on an engine as the only variant of a scenario (`lab run … --at FILE`)."""
+"""Blogs on an engine as the only variants of a scenario (`lab run … --at FILE`)."""
+
+from collections.abc import Sequence
 
 from lab.cluster.attached import Attachment
 from lab.faults.kinds import Fault
@@ -16,11 +18,24 @@ class AttachedVariant(VariantSpec):
         return self.attachment.why_impossible(fault)
 
 
-def with_attached(scenario: Scenario, attachment: Attachment) -> Scenario:
-    """The scenario with the attached blog in place of its twin, and without the other variants.
+def with_attached(scenario: Scenario, attachments: Sequence[Attachment]) -> Scenario:
+    """The scenario with the attached blogs in place of their twins, and without other variants.
 
-    Raises ValueError when no variant is arranged as the blog, or a method can't act on it.
+    Of several blogs, one whose arrangement the scenario does not have is left out. Raises
+    ValueError when no variant is arranged as a blog, or a method can't act on it.
     """
+    arrangements = {spec.arrangement for spec in scenario.variants.values()}
+    used = [one for one in attachments if one.arrangement in arrangements] or attachments[:1]
+    specs: dict[str, VariantSpec] = {}
+    for attachment in used:
+        name, spec = _attached_variant(scenario, attachment)
+        if name in specs:
+            raise ValueError(f"Two blogs of {attachment.name} are the variant {name}. Keep one.")
+        specs[name] = spec
+    return scenario.model_copy(update={"variants": scenario.variants | specs}).only([*specs])
+
+
+def _attached_variant(scenario: Scenario, attachment: Attachment) -> tuple[str, AttachedVariant]:
     where = f"{scenario.name} can't be run at {attachment.name}:"
     if scenario.history or scenario.newcomer or scenario.reach_in:
         raise ValueError(
@@ -43,7 +58,7 @@ def with_attached(scenario: Scenario, attachment: Attachment) -> Scenario:
         intended = method.variants is None or name in method.variants
         if intended and (why := why_method_inapplicable(expand_targets(method)[0], spec)):
             raise ValueError(f"{where} {why}")
-    return scenario.model_copy(update={"variants": {**scenario.variants, name: spec}}).only([name])
+    return name, spec
 
 
 def _fits(spec: VariantSpec, attachment: Attachment) -> bool:

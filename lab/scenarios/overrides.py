@@ -133,14 +133,14 @@ def apply_overrides(
     target: Target | None = None,
     replaced: tuple[str, Target] | None = None,
     settings: Mapping[str, Any] | None = None,
-    at: Attachment | None = None,
+    at: Sequence[Attachment] = (),
 ) -> Scenario:
     """The same experiment with these changes. Raises ValueError for a change that is not possible.
 
     `target`: an external system, as one more variant; `bus` is then the bus of this variant alone.
     `replaced`: a service of the lab, and the target whose service replaces it in one more variant.
     `settings`: switches, for each variant that has them; `bus` among them is the same as `bus`.
-    `at`: a blog that runs already, in place of the variant of its arrangement.
+    `at`: blogs that run already, in place of the variants of their arrangements.
     """
     switches = dict(settings or {})
     bus = bus or switches.pop("bus", None)

@@ -57,6 +57,16 @@ class HttpOrigin(NamedTuple):
         return f"{self.host}:{self.port}"
 
 
+def resolve_url(url: str) -> str:
+    """`http://HOST:PORT` with an IPv4 address in place of a name: a look-up during the load would
+    count as latency. Raises ValueError, and socket.gaierror for a name without an address."""
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not (parts.hostname and parts.port) or parts.path not in ("", "/"):
+        raise ValueError(f"saw {url!r}; expected http://HOST:PORT.")
+    found = socket.getaddrinfo(parts.hostname, parts.port, socket.AF_INET, socket.SOCK_STREAM)
+    return f"http://{found[0][4][0]}:{parts.port}"
+
+
 class ResponseHead(NamedTuple):
     """Status and headers of a response."""
 

@@ -15,12 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+import lab
 from lab.cluster import attached
 from lab.cluster.arrangements import ARRANGEMENTS, build_programs
-from lab.cluster.attached import (
-    AttachedStack,
-    read_attachment,
-)
+from lab.cluster.attached import AttachedStack, read_attachments
+from lab.cluster.errors import LabCannotRun
 from lab.cluster.health import probe_health
 from lab.cluster.injector import Injection, fault_active
 from lab.cluster.manifest import MANIFESTS
@@ -29,6 +28,7 @@ from lab.domain.services import by_hand_port
 from lab.experiment import trial
 from lab.experiment.runner import Run
 from lab.results.paths import lookup
+from lab.scenarios import catalogue
 from lab.scenarios.attached import with_attached
 from lab.scenarios.scenario import Scenario
 from tests.experiment.test_runner import ProbedInjection
@@ -88,13 +88,16 @@ class Engine:
             self.do("start", name)
         for port in self.ports.values():
             eventually(lambda port=port: is_ready(port))
-        lines = [f'arrangement = "{self.arrangement}"']
-        command = [sys.executable, str(self.script)]
-        lines += [f"{do} = {json.dumps([*command, do, '{service}'])}" for do in DOES]
-        for name, port in self.ports.items():
-            lines += [f"[services.{name}]", f'url = "http://localhost:{port}"']
-        self.file.write_text("\n".join(lines))
+        self.file.write_text(f'arrangement = "{self.arrangement}"\n{self.table()}')
         return self
+
+    def table(self, prefix: str = "") -> str:
+        """The commands and services, as lines of a file."""
+        command = [sys.executable, str(self.script)]
+        lines = [f"{do} = {json.dumps([*command, do, '{service}'])}" for do in DOES]
+        for name, port in self.ports.items():
+            lines += [f"[{prefix}services.{name}]", f'url = "http://localhost:{port}"']
+        return "\n".join(lines)
 
     def __exit__(self, *_: object) -> None:
         for file in self.folder.glob("*.pid"):
@@ -144,7 +147,7 @@ def test_faults_of_an_attached_blog_are_proved_by_probing(
     own = Scenario.load_file(engine.folder / file)
     patient = own.load.model_copy(update={"settle_s": 60.0})
     own = own.model_copy(update={"load": patient})
-    scenario = with_attached(own, read_attachment(engine.file))
+    scenario = with_attached(own, read_attachments([engine.file]))
     for number in range(2):  # with one seed, and the writes of the first run are still there
         folder = engine.folder / f"run-{number}"
         folder.mkdir()
@@ -158,8 +161,10 @@ def test_faults_of_an_attached_blog_are_proved_by_probing(
         assert (hang.acted, hang.evidence["probe"]) == (True, "timeout")
         assert (down.acted, down.evidence["probe"]) == (True, "refused")
         assert down.evidence["back_after_seconds"] >= 0.5
-        commands = ("suspend posts", "resume posts", "kill moderation", "start moderation")
-        assert engine.commands()[-4:] == list(commands)
+        done = engine.commands()[-4:]
+        by_service = [[one for one in done if name in one] for name in ("posts", "moderation")]
+        assert by_service[0] == ["suspend posts", "resume posts"]
+        assert by_service[1] == ["kill moderation", "start moderation"]
         # What only the machine of the services knows.
         assert (variant.footprint, variant.databases, variant.asks) == (None, None, None)
         assert lookup(f"{engine.arrangement}.web.edges", result) is None
@@ -183,9 +188,38 @@ def test_a_scenario_of_the_lab_runs_at_an_engine(engine: Engine, name: str) -> N
     assert variant["data"]["lost"] == 0
 
 
+@pytest.mark.slow
+def test_both_twins_of_one_file_run_under_a_load_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two engines; the load is a process that is reached by its stdin and stdout only."""
+    monkeypatch.setenv("LAB_TOKEN", TOKEN)
+    be_unhurried(monkeypatch.setattr)
+    load = json.dumps([sys.executable, "-m", "lab.load.remote"])
+    file, text = tmp_path / "both.toml", f"load = {load}\n"
+    with ExitStack() as engines:
+        for name in ("async-bus", "sync-chain"):
+            folder = tmp_path / name
+            folder.mkdir()
+            engine = engines.enter_context(Engine(folder, name))
+            text += f"[blogs.{name}]\n{engine.table(f'blogs.{name}.')}\n"
+        file.write_text(text)
+        result = lab.run("downed-service", quick=True, at=file, keep=tmp_path / "runs")
+    assert [one.name for one in result.variants] == ["sync-chain", "async-bus"]
+    for variant in result.variants:
+        assert [fault.acted for fault in variant.faults] == [True]
+        assert variant.data
+        assert variant.data.lost == 0
+        assert any("The load ran on another machine" in note for note in variant.notes)
+    assert {one.that.partition(".")[0] for one in result.expectations} >= {
+        "sync-chain",
+        "async-bus",
+    }
+
+
 def test_a_kill_that_kills_nothing_is_not_proved(engine: Engine) -> None:
     async def injection() -> Injection:
-        found = read_attachment(engine.file).model_copy(
+        found = read_attachments([engine.file])[0].model_copy(
             update={"kill": ("true",), "start": ("true",)}
         )
         with AttachedStack("x", found, engine.folder) as stack:
@@ -201,7 +235,7 @@ def test_a_kill_that_kills_nothing_is_not_proved(engine: Engine) -> None:
 
 def test_a_killed_service_is_down_until_its_engine_restarts_it(engine: Engine) -> None:
     async def injection() -> tuple[Injection, float]:
-        found = read_attachment(engine.file).model_copy(update={"start": ()})
+        found = read_attachments([engine.file])[0].model_copy(update={"start": ()})
         with AttachedStack("x", found, engine.folder) as stack:
             await stack.start()
             async with fault_active(stack, "down", "moderation") as one:
@@ -304,6 +338,9 @@ CHAIN = 'arrangement = "sync-chain"\ntoken = "t"\n'
         (CHAIN + SERVICES.replace(".query", ".feed"), "calm", "no url for query"),
         (CHAIN.replace('"t"', '""') + SERVICES, "calm", "no token"),
         (CHAIN + SERVICES, "calm", "is not ready: nothing listens on port 1"),
+        (CHAIN + SERVICES + "[blogs.async-bus]", "calm", "saw [blogs.…] and services beside"),
+        ('token = "t"\n[blogs.mine]', "calm", "blogs: a name is no arrangement"),
+        ('token = "t"\n' + SERVICES, "calm", "arrangement is missing"),
     ],
 )
 def test_a_wrong_attachment_says_what_to_try(
@@ -315,6 +352,43 @@ def test_a_wrong_attachment_says_what_to_try(
     assert says in join_lines(done.stderr)
 
 
+def test_a_file_may_describe_both_twins(tmp_path: Path) -> None:
+    file = tmp_path / "both.toml"
+    table, bus = SERVICES.replace("[", "[blogs.{0}."), "[blogs.async-bus.services.event-bus]\n"
+    file.write_text(
+        'token = "t"\nkill = ["engine", "-n", "{arrangement}", "{service}"]\nload = ["ssh", "a"]\n'
+        + '[blogs.sync-chain]\nkill = ["other"]\noptions = { retries = 3 }\n'
+        + f"{table.format('sync-chain')}{table.format('async-bus')}"
+        + f'{bus}url = "http://localhost:2"\nload_url = "http://bus.cluster:2"\n'
+    )
+    chain, events = read_attachments([file])
+    assert (chain.command("kill", "posts"), chain.options) == (["other"], {"retries": 3})
+    assert events.command("kill", "posts") == ["engine", "-n", "async-bus", "posts"]
+    assert events.services["event-bus"].url == "http://127.0.0.1:2"
+    assert events.services["event-bus"].load_url == "http://bus.cluster:2"
+    assert {(one.token, one.load) for one in (chain, events)} == {("t", ("ssh", "a"))}
+
+    def variants(name: str) -> list[str]:
+        return list(with_attached(catalogue.find(name), [chain, events]).variants)
+
+    assert variants("downed-bus") == ["async-bus"], "the scenario has no chain"
+    with pytest.raises(ValueError, match="sync-chain with retries = 3"):
+        variants("slow-service")
+    chain = chain.model_copy(update={"options": {}})
+    assert variants("slow-service") == ["sync-chain", "async-bus"]
+
+
+def test_attaching_from_python_refuses_what_the_command_refuses(tmp_path: Path) -> None:
+    file = tmp_path / "blog.toml"
+    file.write_text(CHAIN + SERVICES)
+    with pytest.raises(ValueError, match="leave out with_, replace and bus"):
+        lab.run("calm", at=file, bus="nats")
+    with pytest.raises(ValueError, match="can't be read"):
+        lab.run("calm", at=[file, tmp_path / "other.toml"])
+    with pytest.raises(LabCannotRun, match="nothing listens on port 1"):
+        lab.run("calm", at=file, keep=tmp_path)
+
+
 @pytest.mark.parametrize("arrangement", MANIFESTS)
 def test_a_printed_compose_file_can_be_attached(
     arrangement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -322,7 +396,7 @@ def test_a_printed_compose_file_can_be_attached(
     monkeypatch.setenv("LAB_TOKEN", TOKEN)
     file = tmp_path / "compose.yaml"
     file.write_text(invoke_lab("manifest", arrangement, "--compose", cwd=tmp_path).stdout)
-    found = read_attachment(file)
+    (found,) = read_attachments([file])
     port = by_hand_port(arrangement, "comments")
     assert found.services["comments"].url == f"http://127.0.0.1:{port}"
     compose = ["docker", "compose", "--file", str(file)]
