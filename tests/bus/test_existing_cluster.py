@@ -27,12 +27,15 @@ from lab.cluster.fault_rules import why_fault_inapplicable
 from lab.cluster.ports import reserve
 from lab.commands.app import app
 from lab.domain.services import BUS, BUS_LOGIN
+from lab.experiment import trial
 from lab.experiment.runner import Run
 from lab.faults.kinds import parse_fault
 from lab.live.sandbox.session import settings_by_stack
 from lab.scenarios import catalogue
 from lab.scenarios.overrides import with_bus
 from lab.scenarios.scenario import Scenario
+from tests.experiment.test_runner import ProbedInjection
+from tests.programs.unhurried import be_unhurried
 from tests.support.laboratory import PATIENCE_S, Laboratory, eventually
 from tests.support.nats_lab import needs_nats, numbered_events
 from tests.support.nats_outside import LOGIN, PASSWORD, ExternalNats, external_nats
@@ -61,8 +64,10 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExternalNats]:
 
 @needs_nats
 async def test_a_run_leaves_an_existing_cluster_as_it_was(
-    theirs: ExternalNats, tmp_path: Path
+    theirs: ExternalNats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    be_unhurried(monkeypatch.setattr)
+    monkeypatch.setattr(trial, "Injection", ProbedInjection)
     await theirs.create_stream("somebody-elses")
     before = await theirs.stream_names()
     scenario = with_bus(Scenario.model_validate(SHORT), theirs.url)

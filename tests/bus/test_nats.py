@@ -8,6 +8,8 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -305,3 +307,30 @@ def test_a_server_without_a_door_takes_no_door_faults() -> None:
     assert scenario.affected_variants(scenario.method[0]) == ("log",)
     with pytest.raises(ValueError, match="Take down or hang"):
         Scenario.model_validate({**mine, "variants": {"async-bus": ONE_NODE}})
+
+
+class LosingStream:
+    """A stream of a cluster without a leader: it answers none of the first `lost` messages."""
+
+    def __init__(self, lost: int) -> None:
+        self.lost, self.ids = lost, list[str]()
+
+    async def publish_async(self, *_: object, headers: dict[str, str], **__: object) -> Any:
+        self.ids.append(headers["Nats-Msg-Id"])
+        acknowledged = asyncio.get_running_loop().create_future()
+        if len(self.ids) > self.lost:
+            acknowledged.set_result(SimpleNamespace(seq=len(set(self.ids))))
+        return acknowledged
+
+
+@needs_nats
+async def test_an_event_that_a_cluster_lost_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lab.bus.nats import client
+    from lab.bus.nats.connection import NatsConnection
+
+    monkeypatch.setattr(client, "SENT_AGAIN_AFTER_S", 0.001)
+    stream = LosingStream(lost=2)
+    bus = client.NatsBus(list, answer_within_s=PATIENCE_S)
+    bus._connection = bus._checked_connection = NatsConnection(None, stream)  # type: ignore[arg-type]
+    assert await bus.append(numbered_events(1, 2)) == [1, 2]
+    assert stream.ids == ["1", "1", "1", "2"]

@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from nats.aio.msg import Msg
@@ -87,6 +88,10 @@ def _microsecond(timestamp: datetime) -> int:
 
 STREAM = "lab-events"
 ACKNOWLEDGED_WITHIN_S = 5.0
+# A cluster that has lost a leader loses what it gets until it has elected another one, and answers
+# nothing. So requests are given up early, and the first event of a batch is sent again.
+ANSWERED_WITHIN_S = 1.0
+SENT_AGAIN_AFTER_S = 0.5
 HEARTBEAT_S = 0.5
 HEARTBEATS_MISSED = 4
 _MAX_BATCH = 500
@@ -143,7 +148,7 @@ class NatsBus:
             raise BusUnavailable("A new connection: it has to be asked first what it holds.")
         # The first goes alone, and shows that the stream takes events. If all were sent at once
         # while a cluster elects a leader, it could refuse the first and keep the next ones.
-        first = await self._publish(connection, events[:1])
+        first = [await self._publish_first(connection, *event) for event in events[:1]]
         return first + await self._publish(connection, events[1:])
 
     async def contains(self, sequence: int, event_id: str) -> bool:
@@ -196,6 +201,37 @@ class NatsBus:
         if self._connection is not None:
             await self._connection.close()
 
+    async def _publish_first(self, connection: NatsConnection, event_id: str, envelope: str) -> int:
+        """Send an event, and again until one of its copies is acknowledged: with one id, the
+        server stores one."""
+        copies: list[asyncio.Future[PubAck]] = []
+        with as_unavailable("The bus did not acknowledge"):
+            try:
+                async with asyncio.timeout(self._within_s):
+                    while not any(copy.done() for copy in copies):
+                        if connection.lost.done():
+                            raise _lost()
+                        copies.append(await self._send(connection, event_id, envelope))
+                        either: list[asyncio.Future[Any]] = [*copies, connection.lost]
+                        await asyncio.wait(
+                            either,
+                            timeout=SENT_AGAIN_AFTER_S,
+                            return_when=asyncio.FIRST_COMPLETED,
+                        )
+                return _sequence(next(copy for copy in copies if copy.done()))
+            finally:
+                for copy in copies:
+                    copy.cancel()
+
+    async def _send(
+        self, connection: NatsConnection, event_id: str, envelope: str
+    ) -> asyncio.Future[PubAck]:
+        # Quoted: an id from outside may contain the end of a header.
+        headers = {"Nats-Msg-Id": quote(event_id, "")}
+        return await connection.stream.publish_async(
+            self._name, envelope.encode(), stream=self._name, headers=headers
+        )
+
     async def _publish(
         self, connection: NatsConnection, events: Sequence[tuple[str, str]]
     ) -> list[int]:
@@ -206,15 +242,8 @@ class NatsBus:
             sent: list[asyncio.Future[PubAck]] = []
             try:
                 async with asyncio.timeout(self._within_s):
-                    for event_id, envelope in events:
-                        # Quoted: an id from outside may contain the end of a header.
-                        headers = {"Nats-Msg-Id": quote(event_id, "")}
-                        content = envelope.encode()
-                        sent.append(
-                            await connection.stream.publish_async(
-                                self._name, content, stream=self._name, headers=headers
-                            )
-                        )
+                    for event in events:
+                        sent.append(await self._send(connection, *event))
                     acknowledged = asyncio.gather(*sent, return_exceptions=True)
                     either = (acknowledged, connection.lost)
                     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -222,11 +251,8 @@ class NatsBus:
                 for publication in sent:
                     publication.cancel()
             if not acknowledged.done():
-                raise BusUnavailable("The connection was lost before an acknowledgement.")
-            sequences = [publication.result().seq for publication in sent]
-        if 0 in sequences:
-            raise BusUnavailable("The cluster has not numbered an event of this id yet: ask again.")
-        return sequences
+                raise _lost()
+            return [_sequence(publication) for publication in sent]
 
     async def _subscribe(
         self, connection: NatsConnection, after: int, queue: asyncio.Queue[Msg | None]
@@ -256,7 +282,8 @@ class NatsBus:
     async def _get_connection(self) -> NatsConnection:
         async with self._connecting:
             if self._connection is None or self._connection.lost.done():
-                connection = await connect(self._servers(), self._within_s)
+                within_s = min(self._within_s, ANSWERED_WITHIN_S)
+                connection = await connect(self._servers(), within_s)
                 try:
                     await ensure_stream(connection.stream, self._name, self._replicas)
                 except BusUnavailable:
@@ -264,6 +291,17 @@ class NatsBus:
                     raise
                 self._connection = connection
             return self._connection
+
+
+def _lost() -> BusUnavailable:
+    return BusUnavailable("The connection was lost before an acknowledgement.")
+
+
+def _sequence(acknowledged: "asyncio.Future[PubAck]") -> int:
+    """Raises BusUnavailable, and what the client library raises."""
+    if not (sequence := acknowledged.result().seq):
+        raise BusUnavailable("The cluster has not numbered an event of this id yet: ask again.")
+    return sequence
 
 
 async def _next_messages(connection: NatsConnection, queue: asyncio.Queue[Msg | None]) -> list[Msg]:
