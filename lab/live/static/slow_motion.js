@@ -47,6 +47,7 @@ export class SlowMotion {
 
   close() {
     this.box.hidden = true;
+    this.box.replaceChildren();
     this.moments = [];
   }
 
