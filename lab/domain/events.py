@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic_core import to_json
 
 from lab.domain.model import Status, Value, new_id
 
@@ -137,6 +138,11 @@ class Envelope(BaseModel):
             traceparent=traceparent,
             **extensions,
         )
+
+    def numbered_json(self, sequence: int) -> bytes:
+        """The envelope as JSON with this number; a third of the time of a copy and its JSON."""
+        fields = {**self.__dict__, **(self.__pydantic_extra__ or {}), "sequence": sequence}
+        return to_json(fields, inf_nan_mode="null")
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Self:

@@ -1,6 +1,7 @@
 """The log and its file: one bus at a time, full and damaged disks, memory, readers cut off."""
 
 import asyncio
+import itertools
 import json
 import resource
 import subprocess
@@ -22,6 +23,7 @@ from lab.domain.events import Envelope
 from lab.service.http import HttpApp, Route
 from lab.service.listener import bind, serve
 from tests.support.consumers import post, wait_until
+from tests.support.laboratory import PATIENCE_S
 
 PAGE_BYTES = 4096
 
@@ -311,3 +313,50 @@ async def test_a_reader_that_gets_all_has_a_proper_end(tmp_path: Path) -> None:
         ):
             lines = (await response.read()).splitlines()
     assert [json.loads(line)["sequence"] for line in lines] == list(range(1, EVENT_COUNT + 1))
+
+
+# ── Readers that have everything
+
+
+async def test_a_live_reader_that_becomes_slow_gets_every_event(tmp_path: Path) -> None:
+    with closing(LogFile(tmp_path / "event-bus.db")) as log:
+        async with serving(log) as (server, url):
+            async with aiohttp.request(
+                "GET", f"{url}/events?after=0&follow=1", read_bufsize=4_096
+            ) as response:
+                await wait_until(lambda: len(server._live) == 1)
+                for number in range(1, EVENT_COUNT + 1):
+                    await server.commit([an_event(number, EVENT_BYTES)])
+                await wait_until(lambda: not server._live)
+                body = b""
+                while body.count(b"\n") < EVENT_COUNT:
+                    body += await response.content.readany()
+            sequences = [json.loads(line)["sequence"] for line in body.splitlines()]
+            assert sequences == list(range(1, EVENT_COUNT + 1))
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_a_live_reader_gets_events_in_the_framing_of_its_version(
+    tmp_path: Path, version: str
+) -> None:
+    with closing(LogFile(tmp_path / "event-bus.db")) as log:
+        async with serving(log) as (server, url):
+            host, _, port = url.removeprefix("http://").partition(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            path = "/events?after=0&follow=1"
+            writer.write(f"GET {path} HTTP/{version}\r\nHost: {host}:{port}\r\n\r\n".encode())
+            head = await reader.readuntil(b"\r\n\r\n")
+            await wait_until(lambda: len(server._live) == 1)
+            await server.commit([an_event(1), an_event(2)])
+            lines = await server.wait_for_events(0)
+            size = sum(len(line) + 1 for line in lines)
+            assert (b"chunked" in head) == (version == "1.1")
+            if version == "1.1":
+                assert int(await reader.readline(), 16) == size
+            assert (await reader.readexactly(size)).splitlines() == lines
+            writer.close()
+            async with asyncio.timeout(PATIENCE_S):
+                for number in itertools.count(3):
+                    await server.commit([an_event(number)])
+                    if not server._live:  # the log has noticed that the reader has gone
+                        break

@@ -20,9 +20,10 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from lab.bus.log.storage import (
     LogFile,
@@ -74,7 +75,11 @@ class NewestLines:
         self._lines += lines
         self.size_bytes += sum(map(len, lines))
         drop = 0
-        while len(self._lines) - drop > _CACHED_LINES or self.size_bytes > _CACHED_BYTES:
+        if len(self._lines) > _CACHED_LINES:
+            # More than needed: a list moves all that stays, so not at each event.
+            drop = len(self._lines) - _CACHED_LINES + _CACHED_LINES // 10
+            self.size_bytes -= sum(map(len, self._lines[:drop]))
+        while self.size_bytes > _CACHED_BYTES:
             self.size_bytes -= len(self._lines[drop])
             drop += 1
         del self._lines[:drop]
@@ -85,8 +90,28 @@ class NewestLines:
         return take_lines(self._lines[start : start + limit])
 
 
+@dataclass(eq=False)
+class _LiveReader:
+    """A reader that has every event up to `position`; `left` is done when it has to catch up."""
+
+    name: str
+    transport: asyncio.WriteTransport
+    chunked: bool
+    position: int
+    left: asyncio.Future[None]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its connection takes more at once."""
+        return not (self.transport.is_closing() or self.transport.get_write_buffer_size())
+
+
 class LogServer:
-    """Groups appends into commits and wakes the streams after each.
+    """Groups appends into commits, and writes the events of each to the readers.
+
+    A reader that has all events is *live*: each commit is encoded once, and the same bytes go to
+    the connections of all of them, without a task in between. A live reader whose connection is
+    full, or that has gone, is handed back to the task of its request.
 
     `retain`: how many of the newest events are kept at least; None keeps all.
     """
@@ -104,6 +129,7 @@ class LogServer:
         if self._damage:
             self._report(self._damage)
         self._head_changed = asyncio.Event()
+        self._live: set[_LiveReader] = set()
         self._closing = False
         self.moments = Moments()
 
@@ -186,6 +212,48 @@ class LogServer:
     def _wake_streams(self) -> None:
         self._head_changed.set()
         self._head_changed = asyncio.Event()
+        if self._live:  # Not now: the publisher that waits for its response is first.
+            asyncio.get_running_loop().call_soon(self._write_to_live_readers)
+
+    def _write_to_live_readers(self) -> None:
+        encoded: dict[int, tuple[int, bytes, bytes]] = {}
+        for live in list(self._live):
+            behind = self._head - live.position
+            if self._closing or not live.is_ready or behind > len(self._newest):
+                self._hand_back(live)
+                continue
+            if live.position not in encoded:
+                lines = self._read_lines(live.position)
+                data = b"".join(line + b"\n" for line in lines)
+                encoded[live.position] = len(lines), data, b"%x\r\n%b\r\n" % (len(data), data)
+            count, data, chunk = encoded[live.position]
+            if count:
+                last = live.position + count
+                self.moments.note_delivery(live.name, live.position + 1, last, time.time())
+                live.transport.write(chunk if live.chunked else data)
+                live.position = last
+            if count < behind:
+                self._hand_back(live)
+
+    def _hand_back(self, live: _LiveReader) -> None:
+        self._live.discard(live)
+        if not live.left.done():
+            live.left.set_result(None)
+
+    async def _stay_live(self, name: str, request: web.BaseRequest, position: int) -> int:
+        """Have each commit written to a reader that has all events; returns its last event once it
+        has to catch up."""
+        if request.transport is None:
+            raise ConnectionResetError("The reader has gone.")
+        left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        chunked = request.version >= HttpVersion11
+        live = _LiveReader(name, request.transport, chunked, position, left)
+        self._live.add(live)
+        try:
+            await left
+        finally:
+            self._live.discard(live)
+        return live.position
 
     async def append(self, request: web.BaseRequest) -> web.Response:
         """`POST /events`: one envelope, or a list of them; 201 with their sequence numbers.
@@ -233,7 +301,7 @@ class LogServer:
         """
         position, follow = parse_read_query(request)
         self._check_position(position, request.query.get("epoch", ""), follow)
-        head_changed, lines = self._head_changed, self._read_lines(position)
+        lines = self._read_lines(position)
         asked_head, reader = self._head, request.headers.get(headers.CALLER, "")
         stream = web.StreamResponse(
             headers={"Content-Type": "application/x-ndjson", headers.EPOCH: self._log.epoch}
@@ -248,10 +316,10 @@ class LogServer:
                     position += len(lines)
                     await stream.write(b"\n".join(lines) + b"\n")
                 elif follow:
-                    await head_changed.wait()
+                    position = await self._stay_live(reader, request, position)
                 else:
                     break
-                head_changed, lines = self._head_changed, self._read_lines(position)
+                lines = self._read_lines(position)
         if position < asked_head and not follow and request.transport is not None:
             request.transport.abort()
         return stream

@@ -17,8 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from pydantic_core import to_json
-
 from lab.domain.events import Envelope
 from lab.domain.model import new_id
 from lab.support.files import create_private_folder, is_in_place
@@ -170,8 +168,7 @@ class LogFile:
         """
         first = self.head + 1
         lines = [
-            to_json(envelope.model_copy(update={"sequence": sequence}))
-            for sequence, envelope in enumerate(envelopes, first)
+            envelope.numbered_json(sequence) for sequence, envelope in enumerate(envelopes, first)
         ]
         ids = [envelope.id for envelope in envelopes]
         rows = zip(range(first, first + len(ids)), ids, lines, strict=True)
@@ -190,7 +187,7 @@ class LogFile:
         with self._transaction():
             for envelope in envelopes:
                 head = self.head + len(lines)
-                line = to_json(envelope.model_copy(update={"sequence": head + 1}))
+                line = envelope.numbered_json(head + 1)
                 added = self._writer.execute(
                     "INSERT OR IGNORE INTO events VALUES (?, ?, ?)", (head + 1, envelope.id, line)
                 )
