@@ -113,7 +113,7 @@ def simulate(
     results: list[Result] = []
     with notebook_line() as show:
         for number, (size, its_rate) in enumerate(sizes, 1):
-            first = "" if is_compiled() else " (the engine is compiled first, once: about 20 s)"
+            first = "" if is_compiled() else " (the engine is compiled first, once: half a minute)"
             show(f"simulating {size.services:,} services{first}")
             result, samples = runs.run_once(scenario, parameters, seed, size, its_rate, quick)
             folder = folder or runs.create_folder(scenario.name, parent)

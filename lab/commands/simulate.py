@@ -162,7 +162,7 @@ def simulate(
     for size, its_rate in sizes if sweep else ():
         or_usage_error(partial(runs.check, scenario, parameters, size, its_rate))
     if not is_compiled():
-        note("The engine is compiled first, once on this machine: about 20 s.")
+        note("The engine is compiled first, once on this machine: about half a minute.")
     results: list[Any] = []
     folders: list[Path] = []
     folder: Path | None = None

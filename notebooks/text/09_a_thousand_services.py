@@ -39,14 +39,20 @@ guess = {1: 0.01, 10: 0.01, 100: 0.01}
 # ## Look
 #
 # Four hundred services: a hundred shards of the blog. The slowness is on all of them, and the rate
-# is small, so no queue makes it worse. The first simulation takes a minute longer, because the
-# engine is compiled.
+# is small, so no queue makes it worse. The first simulation takes half a minute longer,
+# because the engine is compiled.
 
 # %%
 sizes = lab.simulate(
     "tail-at-scale", services=400, rate=200, broken=100, sweep="width=1,10,100", quick=True
 )
 sizes
+
+# %% [markdown]
+# The same on a page with one slider, for a lecture: open the file in a browser.
+
+# %%
+sizes.page
 
 # %% [markdown]
 # ## The share of slow feeds

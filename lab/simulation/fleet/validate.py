@@ -386,7 +386,8 @@ def refuse(result: RunResult, validation: Validation) -> list[str]:
     """
     refused = []
     variants = {variant.name: variant for variant in result.variants}
-    for variant, phase, endpoint, name in validation.refused.get(result.scenario, ()):
+    missed = validation.refused.get(result.scenario, ())
+    for variant, phase, endpoint, name in sorted(missed, key=lambda key: key[-1] == "success"):
         own = variants.get(variant)
         if own is None or not _remove(own, phase, endpoint, name):
             continue
@@ -404,7 +405,8 @@ def _remove(variant: VariantResult, phase: str, endpoint: str, name: str) -> boo
     if figures is None:
         return False
     if name == "success":
-        figures.success = None
+        # Latencies are those of what succeeded: they would be of other requests.
+        del variant.phases[phase].endpoints[endpoint]
     elif name == "visible_p50":
         if figures.visible_ms is None:
             return False

@@ -2,12 +2,16 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import lab
-from lab.simulation.fleet import ExtraMissing
+from lab.simulation.fleet import ExtraMissing, world
+from tests.simulation.fleet.test_calibration import run_folder
 from tests.support.command_line import invoke_lab
 
 
@@ -100,6 +104,47 @@ def test_without_the_extra_a_sentence_says_what_to_install(
         lab.simulate("downed-service")
 
 
+def test_another_process_loads_what_the_first_one_compiled() -> None:
+    code = (
+        "from lab.simulation.fleet import engine, model, parameters, world\n"
+        "from lab.scenarios.catalogue import find\n"
+        "assert world.is_compiled()\n"
+        "model.simulate(find('slow-service').quick(), parameters.shipped_parameters())\n"
+        "stats = engine.run_world.stats\n"
+        "print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "0"]
+
+
+def test_a_compilation_is_announced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("simulate", "calm", "--quick", "--only", "async-bus")
+    assert "compiled first" not in invoke_lab(*words, cwd=tmp_path).stderr
+    monkeypatch.setattr("lab.simulation.fleet.world.is_compiled", lambda: False)
+    assert "The engine is compiled first" in invoke_lab(*words, cwd=tmp_path).stderr
+    assert "compiled first" not in invoke_lab(*words, "--quiet", cwd=tmp_path).stderr
+
+
+def test_without_a_folder_to_write_the_engine_is_still_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_folder(function: Any = None, cache: bool = False) -> Any:
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return function
+
+    monkeypatch.setattr(world.NUMBA, "njit", lambda *given, **how: no_folder(*given, **how))
+    assert world.compiled(max) is max
+
+
+def test_a_run_without_spans_is_no_source_of_times(tmp_path: Path) -> None:
+    words = ("simulate", "downed-service", "--from", f"{run_folder(tmp_path / 'run', {})}")
+    done = invoke_lab(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "expected spans of the lab's services" in " ".join(done.stderr.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 def test_python_gets_a_result_and_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     one = lab.simulate("downed-service", services=40, quick=True, only="sync-chain", broken=5)
@@ -108,3 +153,5 @@ def test_python_gets_a_result_and_sizes(tmp_path: Path, monkeypatch: pytest.Monk
     assert [result.simulation.width for result in sizes] == [1, 2]
     assert "What it costs" in str(sizes)
     assert "<svg" in sizes._repr_mimebundle_()["text/html"]
+    assert sizes.page.name == "sweep.html"
+    assert sizes.page.is_file()

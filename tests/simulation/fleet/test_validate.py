@@ -98,7 +98,7 @@ def test_a_larger_fleet_does_not_show_what_is_refused(two_runs: list[Run]) -> No
         for name in ("naive", "deadline", "budget")
     )
     after = deadline.phases["after"].endpoints
-    assert naive.phases["during"].endpoints["read_feed"].success is None
+    assert "read_feed" not in naive.phases["during"].endpoints
     assert after["read_feed"].latency_ms.p50 is None
     assert after["read_feed"].latency_ms.p99 is not None
     assert after["create_post"].visible_ms is not None
