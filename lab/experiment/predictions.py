@@ -161,7 +161,7 @@ class _Chance:
             return None
         name, section, *rest = path.split(".")
         if section == "lag":
-            return self._of_lag(rest[-1], value)
+            return self._of_lag(rest[-1], value, is_input)
         variant = self._result.variant(name)
         phase = variant and next(
             (one for key, one in variant.phases.items() if phase_key(key) == section), None
@@ -184,10 +184,13 @@ class _Chance:
             return low / phase.seconds, high / phase.seconds
         return self._of_latencies((name, section, endpoint), figure, value, is_input)
 
-    def _of_lag(self, figure: str, value: float) -> Interval | None:
-        """The lag is read every SAMPLE_INTERVAL_S seconds."""
+    def _of_lag(self, figure: str, value: float, is_input: bool) -> Interval | None:
+        """The lag is read every SAMPLE_INTERVAL_S seconds. The rate of one consumer says that of
+        another one as surely as the machine is quiet."""
         if figure in ("outage_seconds", "drained_seconds"):
             return max(0.0, value - SAMPLE_INTERVAL_S), value + SAMPLE_INTERVAL_S
+        if figure == "drain_rate" and is_input and self._floor:
+            return value * (1 - self._floor.share), value * (1 + self._floor.share)
         return None
 
     def _of_latencies(

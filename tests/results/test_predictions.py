@@ -13,6 +13,7 @@ from lab.load.metrics import phase_figures
 from lab.load.samples import Sample
 from lab.report.terminal import run
 from lab.results.result import (
+    ConsumerLag,
     EndpointResult,
     LatencySummary,
     NoiseFloor,
@@ -151,6 +152,20 @@ def test_a_time_measured_before_is_as_unsure_as_the_machine(tmp_path: Path) -> N
     one = judge(tmp_path, predicted, "sync-chain.during.read_feed.p50", samples)
     assert one.low == pytest.approx(350 - math.hypot(5, 3.5))  # 10 % of 50 ms, 1 % of 350 ms
     assert one.high == pytest.approx(350 + math.hypot(5, 3.5))
+
+
+def test_the_rate_of_another_consumer_is_as_unsure_as_the_machine(tmp_path: Path) -> None:
+    run = result(300.0)
+    run.variants[0] = run.variants[0].model_copy(
+        update={"arrangement": "async-bus", "lag": {"query": ConsumerLag(max=9, drain_rate=100.0)}}
+    )
+    run.noise_floor = NoiseFloor(share=0.1, runs=20, newest="2026-01-01")
+    text = FILE.replace("sync-chain", "async-bus").replace(
+        "chain_ms(async-bus.before.read_feed.p50, 300)", "async-bus.lag.query.drain_rate"
+    )
+    run.variants[0].name = "async-bus"
+    (one,) = judge_predictions(scenario(tmp_path, f"{text}within = 0.001\n"), run)
+    assert (one.low, one.high) == (pytest.approx(90, abs=0.01), pytest.approx(110, abs=0.01))
 
 
 def test_a_fault_that_did_not_act_leaves_it_unjudged(tmp_path: Path) -> None:

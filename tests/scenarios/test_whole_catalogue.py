@@ -33,7 +33,9 @@ def switches(one: Scenario) -> set[str]:
 
 
 def oracles(one: Scenario) -> set[str]:
-    texts = [*(each.predicted for each in one.predict), *(each.that for each in one.expect)]
+    texts = [*(each.that for each in one.expect)]
+    for each in one.predict:
+        texts += [each.predicted, each.measured]
     return {name for name in ORACLES if any(f"{name}(" in text for text in texts)}
 
 
