@@ -33,6 +33,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from lab.load.anomalies import FeedRequest
 from lab.load.generator import (
     Dispatcher,
     ScheduledSend,
@@ -104,9 +105,12 @@ class ContinuousProbe(VisibilityProbe):
     all posts that have a pending write: a write that they lack was not visible then."""
     _pass_began_s: float | None = None
     _pages = 0
+    _oldest_key = ""
+    """Of the post with the oldest pending write, when the last request was sent."""
 
     def _next_page(self) -> tuple[int, str | None]:
         limit, before = super()._next_page()
+        self._oldest_key = self._pending_heap[0][0]
         if limit < _MAX_PAGE_SIZE:
             self._pass_began_s = None
         elif self._cursor is None:
@@ -118,9 +122,20 @@ class ContinuousProbe(VisibilityProbe):
     def _on_response(self, outcome: HttpResult) -> None:
         if outcome.status == 200:
             self._pages += 1
-            if self._pass_began_s is None:
-                self.looked_s = self._last_request.at_s
         super()._on_response(outcome)
+
+    def _process_feed(
+        self, body: bytes, at_s: float, request: FeedRequest, degraded: bool
+    ) -> list[str]:
+        post_ids = super()._process_feed(body, at_s, request, degraded)
+        # Posts that the load does not know, because their 201 came too late, may fill the page.
+        reaches_oldest = bool(post_ids) and (
+            len(post_ids) < request.limit or self._order.key(post_ids[-1]) <= self._oldest_key
+        )
+        is_own = request is self._last_request
+        if is_own and self._pass_began_s is None and reaches_oldest and not degraded:
+            self.looked_s = request.at_s
+        return post_ids
 
     def _mark_visible(self, pending: dict[str, Sample], ids: Iterable[str], at_s: float) -> None:
         ids = list(ids)

@@ -1,5 +1,6 @@
 """The continuous load: it reports, applies changes at once, and keeps nothing."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from time import perf_counter
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from lab.load.anomalies import FeedRequest
 from lab.load.continuous import MAX_TRACKED_POSTS, ContinuousLoad, ContinuousPlan, LoadChange
 from lab.load.live_stats import AGES_S, RecentStats, median_and_max
 from lab.load.samples import Sample
@@ -144,6 +146,33 @@ def test_nothing_is_kept_of_what_is_over(world: LoadWorld) -> None:
             assert sender.samples == []
 
     world.run(forget())
+
+
+def test_a_page_that_unknown_posts_fill_shows_nothing_of_older_ones(world: LoadWorld) -> None:
+    """A post whose 201 came too late is unknown to the load, but in the feed."""
+
+    def feed(*ids: str) -> bytes:
+        return json.dumps([{"id": post_id, "comments": []} for post_id in ids]).encode()
+
+    async def look() -> None:
+        async with run_load(world) as load:
+            probe = load.senders[0].probe
+            probe.looked_s, probe._pass_began_s = 0.0, None
+            probe._oldest_key = probe._order.key("000002")
+            for at_s, ids, looked_s in (
+                (1.0, ("000009", "000008"), 0.0),
+                (2.0, ("000009",), 2.0),
+                (3.0, ("000003", "000002"), 3.0),
+                (4.0, (), 3.0),
+            ):
+                probe._last_request = FeedRequest(at_s, limit=2)
+                probe._process_feed(feed(*ids), at_s, probe._last_request, False)
+                assert probe.looked_s == looked_s
+            others = FeedRequest(9.0, limit=2)
+            probe._process_feed(feed("000001"), 9.0, others, False)
+            assert probe.looked_s == 3.0
+
+    world.run(look())
 
 
 @pytest.mark.parametrize(

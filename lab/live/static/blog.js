@@ -10,6 +10,7 @@ import { PostItem } from "./post_item.js";
 import { ERROR_TEXTS, STATUS_TEXTS } from "./readers.js";
 
 const POSTS = 10;
+const PATIENCE_MS = 1_500;
 const OWN_SHOWN_MS = 20_000;
 
 export class BlogView {
@@ -57,10 +58,16 @@ export class BlogView {
     if (this.isLoading) return;
     this.isLoading = true;
     const { epoch } = model;
+    // In an outage a reader who still waits has no feed, however long the answer takes.
+    const patience = setTimeout(() => {
+      if (epoch === model.epoch && model.faultsAt(this.half, model.newest).length)
+        this.history.push({ t: model.newest, answer: { status: 0, error: "timeout" } });
+    }, PATIENCE_MS);
     // Under load a new post soon leaves the feed. So for a while the feed starts at one's own post.
     const from =
       performance.now() < this.pinnedUntil ? `&newest=${encodeURIComponent(this.ownPostId)}` : "";
     const answer = await get(`/api/blog?half=${encodeURIComponent(this.half)}${from}`);
+    clearTimeout(patience);
     this.isLoading = false;
     if (from && answer.status >= 400) this.pinnedUntil = 0;
     if (epoch !== model.epoch || answer.status !== 200) return;
