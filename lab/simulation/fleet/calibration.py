@@ -10,9 +10,10 @@ time is what its caller saw, without own time, calls and `held`; a wait for a wo
 network only while a worker is free, because the model has the queue itself.
 
 Spans do not show when the bus acknowledges an event. The time from the publisher's commit to the
-consumer's first line is measured as a whole; its smallest part (5 %) counts as publish, and the
-rest as delivery. The commit of a consumer is the difference between two such times, quantile by
-quantile: after the commit of a consumer that publishes, and after that of a request.
+consumer's first line is measured as a whole, without what the consumer applied meanwhile; its
+smallest part (5 %) counts as publish, and the rest as delivery. The commit of a consumer is the
+difference between two such times, quantile by quantile: after the commit of a consumer that
+publishes, and after that of a request.
 """
 
 from __future__ import annotations
@@ -426,6 +427,12 @@ def _add_events(
     of = variant.options
     by_id = {span["span"]: span for span in spans}
     plain = of.get("outbox", True) and "apply_ms" not in of and of.get("bus", "log") == "log"
+    busy: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for span in spans:
+        if span["kind"] == "consumer":
+            busy[span["service"]].append((span["at"], span["at"] + span["ms"] / 1_000))
+    for own in busy.values():
+        own.sort()
     for span in spans:
         if span["kind"] != "consumer" or not window.has(span):
             continue
@@ -433,11 +440,27 @@ def _add_events(
         measured.apply[f"{service}.{span['name']}"].append(span["ms"])
         publisher = by_id.get(span["parent"])
         if plain and publisher is not None and window.has(publisher):
-            wait_ms = (span["at"] - publisher["at"]) * 1_000 - publisher["ms"]
+            published_s = publisher["at"] + publisher["ms"] / 1_000
+            # A wait for another event is not the bus's, and the model has that queue itself.
+            others = busy[span["service"]]
+            if publisher["kind"] == "consumer" and publisher["service"] != span["service"]:
+                others = sorted((*others, *busy[publisher["service"]]))
+            wait_s = span["at"] - published_s - _overlap_s(others, published_s, span["at"])
             after = (
                 measured.after_request if publisher["kind"] == "server" else measured.after_consumer
             )
-            after.append(max(0.0, wait_ms))
+            after.append(max(0.0, 1_000 * wait_s))
+
+
+def _overlap_s(times: Sequence[tuple[float, float]], from_s: float, until_s: float) -> float:
+    """For how long between two moments at least one of `times`, which are in order, lasts."""
+    overlap_s, done_s = 0.0, from_s
+    for begin_s, end_s in times[max(0, bisect_left(times, (from_s,)) - 8) :]:
+        if begin_s >= until_s:
+            break
+        overlap_s += max(0.0, min(end_s, until_s) - max(begin_s, done_s))
+        done_s = max(done_s, min(end_s, until_s))
+    return overlap_s
 
 
 def _add_restarts(

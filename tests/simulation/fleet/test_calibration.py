@@ -120,8 +120,12 @@ def run_folder(folder: Path, spans: Mapping[str, list[dict[str, Any]]], **more: 
     return folder
 
 
+def feeds() -> list[dict[str, Any]]:
+    return [line for n in range(COUNT) for line in feed(n, 1.0 + n / 10)]
+
+
 def measured(folder: Path, base: Parameters | None = None) -> Parameters:
-    chain = [line for n in range(COUNT) for line in feed(n, 1.0 + n / 10)]
+    chain = feeds()
     chain += [line for n in range(50, 60) for line in feed(n, 6.0 + n / 100, slow_ms=900.0)]
     bus = [line for n in range(COUNT) for line in written(n, 1.0 + n / 10)]
     return parameters_from([run_folder(folder, {"chain": chain, "bus": bus})], base)
@@ -170,6 +174,23 @@ def test_what_a_run_did_not_measure_is_as_slow_as_what_it_did(tmp_path: Path) ->
     medians = [of.handler("sync-chain", JUDGE).quantile(0.5) for of in (found, slow)]
     assert medians[0] == pytest.approx(medians[1], rel=0.001)
     assert medians[0] != base.handler("sync-chain", JUDGE).quantile(0.5)
+
+
+def test_the_wait_for_another_event_is_not_that_for_the_bus(tmp_path: Path) -> None:
+    lines = []
+    for number in range(COUNT):
+        for late, behind_ms in ((0, 0.0), (1, 50.0)):  # the second one waits for the first one
+            trace = f"{2 * number + late:032x}"
+            at_s = 1.0 + number / 10 + late / 1_000
+            whole = span(trace, trace[:16], "posts", "POST /posts", at_s, 10.0)
+            heard_s = at_s + (14.0 - late + behind_ms) / 1_000
+            lines += [
+                whole,
+                span(trace, whole["span"], "query", "PostCreated", heard_s, 50.0, kind="consumer"),
+            ]
+    found = parameters_from([run_folder(tmp_path / "run", {"bus": lines, "chain": feeds()})])
+    way_ms = found.publish_ms.quantile(0.5) + found.delivery_ms.quantile(1.0)
+    assert way_ms == pytest.approx(4.0, abs=0.05)
 
 
 def test_runs_measured_one_by_one_are_those_measured_together(tmp_path: Path) -> None:
