@@ -161,7 +161,7 @@ def test_a_scenario_as_json(tmp_path: Path) -> None:
     assert (fault["kind"], fault["target"], fault["settings"]) == (
         "latency",
         "comments",
-        {"ms": 300},
+        {"ms": 300, "per_event": True},
     )
     assert list(data["variants"]) == list(TWINS)
 
