@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
@@ -114,6 +114,8 @@ def moderate_content(content: str) -> Status:
 
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID = re.compile(f"[0-7][{_BASE32}]{{13}}")  # up to the year 2255
+clock: Any = time
+"""What new ids take their time from: a simulation has its own clock."""
 _last_microsecond = 0
 _id_lock = threading.Lock()
 
@@ -128,7 +130,7 @@ def new_id() -> str:
     """
     global _last_microsecond
     with _id_lock:
-        _last_microsecond = max(_last_microsecond + 1, time.time_ns() // 1_000)
+        _last_microsecond = max(_last_microsecond + 1, clock.time_ns() // 1_000)
         number = _last_microsecond << 15 | secrets.randbits(15)
     return "".join(_BASE32[number >> shift & 31] for shift in range(65, -1, -5))
 

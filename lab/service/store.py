@@ -213,7 +213,7 @@ class Store:
             )
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        connection = self._open_connection()
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -223,6 +223,9 @@ class Store:
         connection.execute("PRAGMA fullfsync = ON")
         self._open_connections.append(connection)
         return connection
+
+    def _open_connection(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:

@@ -90,7 +90,7 @@ _TABLE = """
 ~CommentModerated, CommentUpdated) → CommentModerated)
 @ domain/model.py < domain/test_model.py
 # two ids of the same microsecond have no order
-~max(_last_microsecond + 1, time.time_ns() // 1_000) → time.time_ns() // 1_000
+~max(_last_microsecond + 1, clock.time_ns() // 1_000) → clock.time_ns() // 1_000
 @ domain/errors.py < sync_chain/test_ask.py
 # a timeout is told as a sure refusal
 ~super().__init__(detail, definite=False) → super().__init__(detail, definite=True)
@@ -119,7 +119,7 @@ _TABLE = """
 # the log leaves out the oldest event in memory
 ~start = len(self._lines) - count → start = len(self._lines) - count + 1
 # the log acknowledges before it has committed
-~return await committed → return list(range(self._head + 1, self._head + 1 + len(envelopes)))
+~sequences = await committed → sequences = list(range(self._head + 1, self._head + 1 + len(envelopes)))
 # the log keeps a group backwards
 ~for envelopes, _ in group for envelope → for envelopes, _ in reversed(group) for envelope
 @ bus/log/storage.py < bus/test_log_groups.py

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -264,6 +263,7 @@ class WorldPoster:
 
     def __init__(self, world: "World", node: Node) -> None:
         self._world, self._node = world, node
+        self._acknowledged = set[str]()
 
     async def __call__(self, url: str, event: CourseEvent) -> None:
         receiver = url.rpartition("/")[2]
@@ -274,9 +274,13 @@ class WorldPoster:
                 return node.server.accept(event)
             return node.bus.receive(event)  # type: ignore[attr-defined, no-any-return]
 
-        label, write = event.type, self._world.write_of(json.dumps(event.data))
+        text = event.model_dump_json()
         kind: MessageKind = "publish" if receiver == BUS else "event"
-        await request(self._world, self._node, receiver, take, None, kind, label, write)
+        if kind == "publish" and event.type.endswith("Created") and text in self._acknowledged:
+            self._world.sent_again += 1
+        write = self._world.write_of(text)
+        await request(self._world, self._node, receiver, take, None, kind, event.type, write)
+        self._acknowledged.add(text)
 
 
 def course_bus(world: "World", node: Node) -> CourseBus:

@@ -19,6 +19,10 @@ DeedKind = Literal[
     "crash",  # the target's process is killed; its disk stays
     "restart",  # it is started again
     "restore",  # the bus goes on with an old copy of its log, which lacks all that is newer
+    "power cut",  # the target crashes, and what it did not sync to its disk is gone
+    "full disk",  # the target's disk refuses its `count`-th change or commit from now, once
+    "clock",  # the target's clock goes back by `ms`
+    "repeat",  # the client of `write` sends it again, under the same Idempotency-Key
     "partition",  # what the target and the peer send to each other does not arrive
     "heal",  # it arrives again
     "slow",  # what the target sends and receives takes `ms` longer, until `heal`
@@ -36,8 +40,9 @@ class Deed:
     `target`: a service or `event-bus`; "" for `heal`. `peer`: the other side
     of a partition; "" for all. `point` (`crash`): where in its work the target crashes: `now`,
     `before commit` or `after commit` (its `count`-th from now; after a commit, nothing has been
-    published or answered yet). `write`: the number of the write, from 1; 0 for any other deed.
-    `post`: the number of the write that a comment belongs to. `forbidden`: moderation rejects it.
+    published or answered yet). `write`: the number of the write, from 1; 0 for a deed that is about
+    none. `post`: the number of the write that a comment belongs to; 0 for the post from before, -1
+    for one that does not exist. `forbidden`: moderation rejects it.
     """
 
     at_ms: float

@@ -83,11 +83,14 @@ class Judgement:
 
 
 def judge(world: World) -> Judgement:
-    """Count what the checker counts, and `stale_s`, `stuck` and `unreadable` besides."""
+    """Count what the checker counts, and OF_THE_WORLD besides."""
     samples = {number: one for number, one in world.samples.items() if number}
     figures: dict[str, float | None] = {
         "stale_s": world.stale_s,
         "stuck": world.stuck + (not world.is_quiet),
+        "false_alarms": 0 if world.has_lost_events else len(world.alerts),
+        "asked": max(world.asked.values(), default=0),
+        "sent_again": world.sent_again,
     }
     try:
         stored = stored_state(world)
@@ -99,13 +102,25 @@ def judge(world: World) -> Judgement:
         on_its_way=not world.is_quiet,
         seed_posts=(world.stage.seed_id,),
     )
+    figures["refused_judged"] = sum(
+        sample.definite and not sample.ok and stored.by_moderation[sample.token] > 0
+        for sample in samples.values()
+    )
     return Judgement(
         {**figures, **{name: getattr(counts, name) for name in COUNTS}}, stored, samples
     )
 
 
 COUNTS = tuple(name for name in CheckerCounts.model_fields if name != "visible_ms")
-FIGURES = (*COUNTS, "stale_s", "stuck")
+OF_THE_WORLD = (
+    "stale_s",  # by how much the oldest write that a feed lacked was older than the request
+    "stuck",  # services that wait behind an event for ever
+    "false_alarms",  # alerts that the log has lost events, which it has not
+    "refused_judged",  # writes that surely were not done, and have a verdict
+    "asked",  # how often one service requested the same of another, at most
+    "sent_again",  # events that a publisher sent again though the bus had acknowledged them
+)
+FIGURES = (*COUNTS, *OF_THE_WORLD)
 
 # ── Goals
 
@@ -122,10 +137,10 @@ GOALS = (*_EXPRESSIONS, "stale:5s", "any")
 _ANY = (
     "lost + duplicated + out_of_order + refused_kept + stuck + altered + misplaced + misjudged > 0 "
     "or missing > 0 or diverged > 0 or orphaned > 0 or phantoms > 0 or undecided > 0 "
-    "or unmonotonic > 0"
+    "or unmonotonic > 0 or false_alarms + refused_judged > 0"
 )
 """What must never happen in a shipped configuration."""
-_OF_READERS = ("stale_s", "resurrected", "unmonotonic")
+OF_READERS = ("stale_s", "resurrected", "unmonotonic")
 _STALE = re.compile(r"stale:(\d+(?:\.\d+)?)s")
 
 
@@ -165,7 +180,7 @@ class Goal:
     @property
     def needs_reads(self) -> bool:
         """Whether what a reader sees decides it."""
-        return not self.paths.isdisjoint(_OF_READERS)
+        return not self.paths.isdisjoint(OF_READERS)
 
     @property
     def needs_pauses(self) -> bool:

@@ -27,6 +27,7 @@ class ProcessState:
     """Whether a process is running; `PROCESS` has it in every context of that process."""
 
     alive = True
+    clock_back_s = 0.0
 
 
 PROCESS: contextvars.ContextVar[ProcessState | None] = contextvars.ContextVar(

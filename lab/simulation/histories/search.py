@@ -18,7 +18,7 @@ from typing import TypeVar
 from lab.domain.services import BUS, SERVICES
 from lab.simulation.histories.disk import AFTER, BEFORE
 from lab.simulation.histories.history import CLIENT, WRITES, Deed, History
-from lab.simulation.histories.judge import Goal, Judgement, judge
+from lab.simulation.histories.judge import OF_READERS, Goal, Judgement, judge
 from lab.simulation.histories.recorder import Recorder
 from lab.simulation.histories.sentence import verdict_of
 from lab.simulation.histories.variant import Variant
@@ -40,7 +40,7 @@ class Generator:
     def __init__(self, variant: Variant, seed: int, goal: Goal) -> None:
         self._seed = seed
         self._with_reads, self._with_pauses = goal.needs_reads, goal.needs_pauses
-        self._services = SERVICES
+        self._is_chain = variant.is_chain
         self._nodes = SERVICES if variant.is_chain else (BUS, *SERVICES)
         self._kinds: tuple[str, ...] = (
             *("crash",) * 3,
@@ -49,14 +49,29 @@ class Generator:
             "partition",
             "slow",
             "heal",
+            "power cut",
+            "full disk",
+            "clock",
         )
         if not variant.is_chain:
             self._kinds += ("duplicate", "drop", "reorder")
         # Behind a lost tail, each publisher keeps its order; no promise is made across publishers.
-        if not variant.is_chain and variant.bus == "log" and "out_of_order" not in goal.paths:
+        # And an alarm is false only if the log has lost nothing.
+        if (
+            not variant.is_chain
+            and variant.bus == "log"
+            and goal.paths.isdisjoint(("out_of_order", "false_alarms"))
+        ):
             self._kinds += ("restore",)
+        # In the chain, a comment that is sent again may be judged again: the key's guarantee ends
+        # at the service's own database. With a dual write, its handler waits for the bus.
+        self._repeated: tuple[str, ...] = ()
+        if variant.idempotency and (variant.is_chain or variant.outbox):
+            self._repeated = ("post",) if variant.is_chain else WRITES
+            self._kinds += ("repeat", "repeat")
         if self._with_reads:
-            self._kinds += ("read", "read", "read", "partition", "partition")
+            reads = 8 if goal.paths.issubset(OF_READERS) else 3
+            self._kinds += (*("read",) * reads, "partition", "partition")
         self._random = random.Random()
 
     def history(self, number: int) -> list[Deed]:
@@ -78,14 +93,15 @@ class Generator:
         for kind in kinds:
             at_ms += self._gap_ms()
             if kind == "other":
-                deeds.append(self._other(at_ms))
+                if (deed := self._other(at_ms, deeds)) is not None:
+                    deeds.append(deed)
                 continue
             write += 1
             if self._below(3) == 0:
                 deeds.append(Deed(at_ms, "post", "posts", write=write))
                 posts.append(write)
                 continue
-            post = posts[self._below(len(posts))]
+            post = -1 if self._below(12) == 0 else posts[self._below(len(posts))]
             forbidden = self._below(4) == 0
             deeds.append(
                 Deed(at_ms, "comment", "comments", write=write, post=post, forbidden=forbidden)
@@ -93,9 +109,11 @@ class Generator:
         if self._with_reads and self._below(2):
             gap_ms = self._one_of(_PAUSES_MS) if self._with_pauses else self._gap_ms()
             deeds.append(Deed(at_ms + gap_ms, "read", "query"))
+        elif self._is_chain and self._below(4) == 0:  # a call needs seconds to time out
+            deeds.append(Deed(at_ms + self._one_of(_PAUSES_MS), "heal"))
         return deeds
 
-    def _other(self, at_ms: float) -> Deed:
+    def _other(self, at_ms: float, before: Sequence[Deed]) -> Deed | None:
         kind = self._one_of(self._kinds)
         node = self._one_of(self._nodes)
         match kind:
@@ -108,11 +126,23 @@ class Generator:
                 return Deed(at_ms, "restart", node)
             case "restore":
                 return Deed(at_ms, "restore", BUS)
+            case "power cut":
+                return Deed(at_ms, "power cut", node)
+            case "full disk":
+                return Deed(at_ms, "full disk", node, count=1 + self._below(8))
+            case "clock":
+                return Deed(at_ms, "clock", node, ms=self._one_of((20.0, 1_000.0)))
+            case "repeat":
+                writes = [deed for deed in before if deed.kind in self._repeated]
+                if not writes:
+                    return None
+                write = self._one_of(writes)
+                return Deed(at_ms, "repeat", write.target, write=write.write)
             case "partition":
                 peer = self._one_of(("", *self._nodes, CLIENT))
                 return Deed(at_ms, "partition", node, peer="" if peer == node else peer)
             case "slow":
-                return Deed(at_ms, "slow", node, ms=self._one_of((2.0, 20.0, 300.0)))
+                return Deed(at_ms, "slow", node, ms=self._one_of((2.0, 20.0, 300.0, 3_000.0)))
             case "heal":
                 return Deed(at_ms, "heal")
             case "read":
@@ -221,7 +251,7 @@ def size_of(deeds: Sequence[Deed]) -> tuple[int, int, float, int]:
     """What is compared: deeds, writes, duration (ms), and how special the deeds are."""
     writes = sum(deed.kind in WRITES for deed in deeds)
     special = sum(
-        deed.count + deed.forbidden + (deed.post > 0) + (deed.point not in ("", "now"))
+        deed.count + deed.forbidden + (deed.post != 0) + (deed.point not in ("", "now"))
         for deed in deeds
     )
     return len(deeds) - writes, writes, deeds[-1].at_ms if deeds else 0.0, special
@@ -229,12 +259,14 @@ def size_of(deeds: Sequence[Deed]) -> tuple[int, int, float, int]:
 
 def _renumbered(deeds: Sequence[Deed]) -> list[Deed]:
     """Numbers from 1, without gaps; a comment on a post that is gone belongs to the first one."""
-    numbers = {0: 0}
+    numbers = {0: 0, -1: -1}
     result = []
     for deed in deeds:
         if deed.kind in WRITES:
-            numbers[deed.write] = len(numbers)
+            numbers[deed.write] = len(numbers) - 1
             deed = replace(deed, write=numbers[deed.write], post=numbers.get(deed.post, 0))
+        elif deed.write:
+            deed = replace(deed, write=numbers.get(deed.write, 0))
         result.append(deed)
     return result
 

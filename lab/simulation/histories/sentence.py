@@ -18,7 +18,8 @@ def describe(deed: Deed) -> str:
         case "post":
             return f"a client writes post {deed.write}"
         case "comment":
-            on = f" on post {deed.post}" if deed.post else ""
+            on = f" on post {deed.post}" if deed.post > 0 else ""
+            on = " on a post that does not exist" if deed.post < 0 else on
             what = "forbidden comment" if deed.forbidden else "comment"
             return f"a client writes {what} {deed.write}{on}"
         case "read":
@@ -32,6 +33,15 @@ def describe(deed: Deed) -> str:
             return f"{name} starts again"
         case "restore":
             return f"{name} goes on with an old copy of its log"
+        case "power cut":
+            return f"{name} loses power"
+        case "full disk":
+            which = {1: "next", 2: "second", 3: "third"}.get(deed.count, f"{deed.count}th")
+            return f"the disk of {name} refuses its {which} change"
+        case "clock":
+            return f"the clock of {name} goes back by {deed.ms:g} ms"
+        case "repeat":
+            return f"the client sends write {deed.write} again"
         case "partition":
             other = f"`{deed.peer}`" if deed.peer else "all others"
             return f"a partition cuts {name} off from {other}"

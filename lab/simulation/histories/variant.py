@@ -19,6 +19,7 @@ class Variant:
     fallback: bool = False
     bus: str = "log"
     delivery: str = "fire-and-forget"
+    retries: int = 0
 
     @property
     def is_chain(self) -> bool:
@@ -29,7 +30,7 @@ class Variant:
         """The options that differ from the defaults, as a scenario file has them."""
         default = Variant(self.arrangement)
         return {
-            name.replace("_", "-"): value if isinstance(value, str) else ("off", "on")[value]
+            name.replace("_", "-"): ("off", "on")[value] if isinstance(value, bool) else value
             for name, value in vars(self).items()
             if value != getattr(default, name)
         }
@@ -46,8 +47,9 @@ _VALUES: Mapping[str, Mapping[str, Any]] = {
     },
     "bus": {"log": "log", "course": "course"},
     "delivery": {"fire-and-forget": "fire-and-forget", "one-by-one": "one-by-one"},
+    "retries": {"0": 0, "1": 1, "2": 2},
 }
-_OF_CHAIN = ("idempotency", "fallback")
+_OF_CHAIN = ("idempotency", "fallback", "retries")
 
 
 def parse_variant(words: list[str]) -> Variant:

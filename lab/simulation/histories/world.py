@@ -9,6 +9,8 @@ import contextvars
 import json
 import re
 import sqlite3
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -26,6 +28,7 @@ from lab.async_bus.consumer import Alerts, Consumer
 from lab.async_bus.inbox import Inbox
 from lab.async_bus.outbox import IDLE_S, OutboxRelay
 from lab.async_bus.stack import BusService
+from lab.domain import model
 from lab.domain.errors import BadGateway, ServiceError, TimedOut, Unreachable
 from lab.domain.events import Envelope
 from lab.domain.services import BUS
@@ -66,7 +69,9 @@ CHAIN_SERVICES: dict[str, ChainService] = {
     for module in (chain_posts, chain_comments, chain_moderation, chain_query)
 }
 TIMEOUT_S = 5.0
-"""How long a client, and a service of the chain, waits for an answer."""
+"""How long a service of the chain waits for an answer."""
+CLIENT_TIMEOUT_S = 12.0
+"""Longer than a service waits for two others: the client is told that one of them timed out."""
 SETTLE_S = 60.0
 """How long a mended world may take until nothing is on its way any more."""
 _CHECK_S = 0.05
@@ -75,15 +80,33 @@ _PATIENCE_S = 0.05
 _QUIET_AFTER_S = 0.3
 _ID = re.compile("[0-7][0-9a-z]{13}")
 _SEED_POST = "a post from before"
+_NO_POST = "00000000000000"
+_NOON_NS = 1_750_000_000_000_000_000
 
 
 Request = tuple[str, str, Mapping[str, str], bytes, str]
 """Method, path, query, body, and Idempotency-Key ("": none)."""
 
 
-class _Silence(Alerts):
+class _WorldAlerts(Alerts):
+    def __init__(self, world: "World") -> None:
+        super().__init__()
+        self._world = world
+
     def add(self, message: str) -> None:
-        self.messages.append(message)
+        self._world.alerts.append(message)
+
+
+class _WorldClock:
+    """The time of day that ids are made of: virtual, and each process may have its own."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+
+    def time_ns(self) -> int:
+        state = PROCESS.get()
+        back_s = state.clock_back_s if state else 0.0
+        return _NOON_NS + int((self._loop.now_s - back_s) * 1e9)
 
 
 def _routes(service: Service, with_keys: bool) -> Sequence[Route]:
@@ -116,6 +139,9 @@ class Stage:
             world.close()
         for disk in self._all_disks():
             disk.save()
+
+    def disk_of(self, name: str) -> Disk | None:
+        return self.log_disk if name == BUS else self.disks.get(name)
 
     def restore(self) -> None:
         for disk in self._all_disks():
@@ -182,11 +208,14 @@ class ChainProcess(ServiceProcess):
         super().__init__(world, name)
         service = world.stage.services[name]
         assert isinstance(service, ChainService)
-        options = ResilienceOptions(fallback=world.stage.variant.fallback)
+        variant = world.stage.variant
+        options = ResilienceOptions(retries=variant.retries, fallback=variant.fallback)
         service.transport = wrap(self._ask, options, service.tally, 8, service.fallbacks)
 
     def _ask(self, callee: str, method: str, path: str, body: Any, query: Any) -> Any:
         content = body.model_dump_json().encode() if body is not None else b""
+        if write := self.world.write_of(content.decode()):
+            self.world.asked[callee, write] += 1
         answered: list[tuple[Any, Exception | None]] = []
         world = self.world
         exchange = world.request(
@@ -194,7 +223,7 @@ class ChainProcess(ServiceProcess):
             callee,
             (method, path, {name: str(value) for name, value in query.items()}, content, ""),
             lambda value, error: answered.append((value, error)),
-            world.write_of(content.decode()),
+            write,
         )
         world.block_until(lambda: bool(answered), TIMEOUT_S)
         exchange.give_up()
@@ -216,7 +245,7 @@ class BusServiceProcess(ServiceProcess):
         variant, service = world.stage.variant, BUS_SERVICES[name]
         assert self.store is not None
         self.bus = WorldLogBus(world, self) if variant.bus == "log" else course_bus(world, self)
-        alerts = _Silence()
+        alerts = _WorldAlerts(world)
         if variant.outbox:
             self.publisher: OutboxRelay | WorldDualWrite = OutboxRelay(self.store, self.bus, alerts)
         else:
@@ -268,10 +297,18 @@ class World:
         self.stale_writes: set[int] = set()
         self.settled_s = self.end_s = 0.0
         self.is_quiet = False
+        self.alerts: list[str] = []
+        self.has_lost_events = False
+        self.asked: Counter[tuple[str, int]] = Counter()
+        self.sent_again = 0
+        self._unanswered = 0
+        self._requests: dict[int, tuple[str, Request]] = {}
+        self._clocks_back_s: dict[str, float] = {}
         self._seen_s: dict[int, float] = {}
         self._log_checked_s = 0.0
         self._crash_plans: dict[str, tuple[str, int]] = {}
         self._closed = False
+        model.clock = _WorldClock(self.loop)
         if recorder:
             recorder.now_ms = lambda: self.loop.now_s * 1_000
         self._start_all()
@@ -299,6 +336,7 @@ class World:
         else:
             node = BusServiceProcess(self, name)
         self.network.nodes[name] = node
+        node.state.clock_back_s = self._clocks_back_s.get(name, 0.0)
         if self.recorder and self.loop.now_s:
             self.recorder.moment("start", name)
 
@@ -435,7 +473,23 @@ class World:
             case "crash":
                 self.crash(name)
                 return
+            case "power cut":
+                self.crash(name)
+                if (disk := self.stage.disk_of(name)) is not None:
+                    disk.lose_unsynced()
+            case "full disk":
+                if (disk := self.stage.disk_of(name)) is not None:
+                    disk.writer.refuse_in = deed.count
+            case "clock":
+                back_s = self._clocks_back_s.get(name, 0.0) + deed.ms / 1_000
+                self._clocks_back_s[name] = back_s
+                if node is not None:
+                    node.state.clock_back_s = back_s
+            case "repeat":
+                self._repeat(deed.write)
+                return
             case "restore":
+                self.has_lost_events = True
                 self.crash(name)
                 self.stage.log_disk.restore()
                 self._start(name)
@@ -477,44 +531,60 @@ class World:
         else:
             parent = self.samples.get(deed.post)
             sample.post_id = parent.id if parent and parent.id else self.stage.seed_id
+            if deed.post < 0:
+                sample.post_id = _NO_POST
             sample.text = f"comment {token}{' orange' if deed.forbidden else ''}"
             service, path = "comments", f"/posts/{sample.post_id}/comments"
             body = {"content": sample.text}
 
+        request: Request = ("POST", path, {}, to_json(body), token if deed.write else "")
+        self._requests[deed.write] = (service, request)
+        self._send(deed.write)
+
+    def _repeat(self, write: int) -> None:
+        """Send a write again, when its client has an answer or has given up."""
+        if write in self.samples and self.samples[write].latency_ms is not None:
+            self._send(write)
+
+    def _send(self, write: int) -> None:
+        sample = self.samples[write]
+        service, request = self._requests[write]
+        self._unanswered += 1
+
+        def note(error: str, definite: bool = False) -> None:
+            """A write that was sent twice is refused only if it was refused both times."""
+            is_first, self._unanswered = sample.latency_ms is None, self._unanswered - 1
+            if not sample.ok:
+                sample.error = error
+                sample.definite = definite and (is_first or sample.definite)
+                sample.latency_ms = (self.loop.now_s - sample.intended_s) * 1_000
+                sample.ok = not error
+            if self.recorder:
+                outcome: MomentKind = (
+                    "acknowledged" if not error else "refused" if definite else "unknown"
+                )
+                self.recorder.moment(outcome, CLIENT, error, (write,))
+
         def finish(value: Any, error: Exception | None) -> None:
             timer.cancel()
-            sample.latency_ms = (self.loop.now_s - sample.intended_s) * 1_000
             if error is not None:
-                sample.error = "refused" if isinstance(error, Refused) else "reset"
-                sample.definite = isinstance(error, Refused)
+                is_refused = isinstance(error, Refused)
+                note("refused" if is_refused else "reset", is_refused)
+                return
+            sample.status, content, _ = value
+            answer = from_json(content)
+            if sample.status == 201:
+                sample.id = answer["id"]
+                note("")
             else:
-                sample.status, content, _ = value
-                answer = from_json(content)
-                sample.ok = sample.status == 201
-                if sample.ok:
-                    sample.id = answer["id"]
-                else:
-                    sample.error = f"http_{sample.status}"
-                    sample.definite = bool(answer.get("definite"))
-            self._note_outcome(deed.write, sample)
+                note(f"http_{sample.status}", bool(answer.get("definite")))
 
         def give_up() -> None:
             exchange.give_up()
-            sample.error = "timeout"
-            sample.latency_ms = TIMEOUT_S * 1_000
-            self._note_outcome(deed.write, sample)
+            note("timeout")
 
-        content = to_json(body)
-        request: Request = ("POST", path, {}, content, token if deed.write else "")
-        exchange = self.request(self.client, service, request, finish, deed.write)
-        timer = self.loop.call_later(TIMEOUT_S, give_up, context=contextvars.Context())
-
-    def _note_outcome(self, write: int, sample: Sample) -> None:
-        if self.recorder:
-            outcome: MomentKind = (
-                "acknowledged" if sample.ok else "refused" if sample.definite else "unknown"
-            )
-            self.recorder.moment(outcome, CLIENT, sample.error, (write,))
+        exchange = self.request(self.client, service, request, finish, write)
+        timer = self.loop.call_later(CLIENT_TIMEOUT_S, give_up, context=contextvars.Context())
 
     def _read(self) -> None:
         sent_s = self.loop.now_s
@@ -564,6 +634,8 @@ class World:
         def mend() -> None:
             self.settled_s = self.loop.now_s
             self._crash_plans.clear()
+            for disk in (*self.stage.disks.values(), self.stage.log_disk):
+                disk.writer.refuse_in = 0
             for node in self.network.nodes.values():
                 if isinstance(node, ServiceProcess):
                     node.filter.clear()
@@ -571,6 +643,8 @@ class World:
             self._start_all()
             if self._log_checked_s == inf:
                 self._log_checked_s = self.loop.now_s + 3 * IDLE_S
+            elif not self.stage.variant.is_chain:  # once, each relay compares the log
+                self._log_checked_s = self.loop.now_s + IDLE_S + _CHECK_S
             if self.recorder:
                 self.recorder.moment("healed", CLIENT, "everything")
             self.loop.call_later(_CHECK_S, check, context=contextvars.Context())
@@ -590,7 +664,7 @@ class World:
         return (
             self.network.in_flight == 0
             and self.loop.now_s >= self._log_checked_s
-            and all(sample.latency_ms is not None for sample in self.samples.values())
+            and not self._unanswered
             and all(
                 node.state.alive and (node is self.client or node.is_quiet())  # type: ignore[attr-defined]
                 for node in self.network.nodes.values()
@@ -608,6 +682,7 @@ class World:
 
     def close(self) -> None:
         self._closed = True
+        model.clock = time
         for node in self.network.nodes.values():
             node.state.alive = False
         self.loop.close()

@@ -20,7 +20,10 @@ from tests.mutation.faults import FAULTS, SourceMutation
 ROOT = Path(__file__).parents[3]
 ROOMS = ("service/", "async_bus/", "sync_chain/", "bus/", "domain/")
 OF_THE_STACKS = [fault for fault in FAULTS if fault.file.startswith(ROOMS)]
-_CHAIN = "lost + missing + duplicated + refused_kept + misjudged + stuck > 0 or undecided > 0"
+_CHAIN = (
+    "lost + missing + duplicated + refused_kept + refused_judged + misjudged + stuck > 0 "
+    "or undecided > 0"
+)
 SEARCHES = {
     "async-bus": ("any", "idempotency=on dead-letter=on"),
     "async-bus, restored logs": (
@@ -29,15 +32,27 @@ SEARCHES = {
     ),
     "sync-chain": (_CHAIN, "sync-chain idempotency=on"),
     "sync-chain, fallback": ("unmonotonic > 0", "sync-chain fallback=on"),
+    "sync-chain, one retry": ("asked > 2", "sync-chain retries=1"),
+    "async-bus, the course's bus": ("sent_again > 0", "bus=course"),
 }
 """By arrangement: what never happens in it without a fault, and the variant."""
+_SEARCHED_FOR = {
+    "sync_chain/resilience/fallback.py": ("sync-chain, fallback",),
+    "sync_chain/resilience/retries.py": ("sync-chain, one retry",),
+    "sync_chain/": ("sync-chain",),
+    "domain/errors.py": ("sync-chain",),
+    "bus/course/": ("async-bus, the course's bus",),
+    "async_bus/": ("async-bus", "async-bus, restored logs"),
+    "bus/": ("async-bus", "async-bus, restored logs"),
+}
 HISTORIES = 1_500
 
 
 def searches_for(fault: SourceMutation) -> list[str]:
-    if fault.file.startswith(("async_bus/", "bus/")):
-        return list(SEARCHES)[:2]
-    return list(SEARCHES)[2:] if fault.file.startswith("sync_chain/") else list(SEARCHES)
+    for folder, names in _SEARCHED_FOR.items():
+        if fault.file.startswith(folder):
+            return list(names)
+    return list(SEARCHES)[:3]
 
 
 def find(fault: SourceMutation, histories: int = HISTORIES) -> tuple[str, dict[str, Any]] | None:
