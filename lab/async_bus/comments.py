@@ -45,12 +45,12 @@ def create_comment(post_id: str, draft: CommentDraft) -> Comment:
     return comment
 
 
-@service.get("/posts/{post_id}/comments")
+@service.get("/posts/{post_id}/comments", local=True)
 def list_comments(post_id: str) -> list[Comment]:
     return find_comments([post_id])
 
 
-@service.get("/comments")
+@service.get("/comments", local=True)
 def list_comments_of_many(post_ids: str) -> list[Comment]:
     return find_comments(post_ids.split(","))
 

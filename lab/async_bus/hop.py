@@ -14,7 +14,7 @@ service = BusService("hop")
 # ── What a client may ask of us ───────────────────────────────────────────
 
 
-@service.get("/part")
+@service.get("/part", local=True)
 def get_info() -> HopInfo:
     return HopInfo(of=service.name)
 

@@ -24,7 +24,7 @@ service = BusService("moderation", SCHEMA)
 # No service waits for a verdict; clients may read the verdicts.
 
 
-@service.get("/verdicts")
+@service.get("/verdicts", local=True)
 def list_verdicts(limit: Limit = 20, after: RecordNumber = 0) -> list[ModerationRecord]:
     select = "SELECT rowid AS number, * FROM verdicts WHERE rowid > ? ORDER BY rowid LIMIT ?"
     rows = service.store.rows(select, after, limit)

@@ -28,7 +28,7 @@ service = BusService("query", SCHEMA)
 # ── What a client may ask of us ───────────────────────────────────────────
 
 
-@service.get("/feed")
+@service.get("/feed", local=True)
 def get_feed(limit: Limit = 20, before: str = "~") -> list[FeedEntry]:
     select_posts = "SELECT * FROM posts WHERE id < ? ORDER BY id DESC LIMIT ?"
     posts = [Post(**row) for row in service.store.rows(select_posts, before, limit)]

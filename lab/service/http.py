@@ -69,8 +69,9 @@ class Route:
     Most handlers are plain functions and run in the service's worker pool. A `raw` handler is a
     coroutine that takes the request itself and runs in the event loop. A `control` route needs the
     run's token; its handler runs in the event loop. Control routes bypass the fault filter, as do
-    routes with `faultable=False`. `status` is the status of a success, `max_body` the size limit of
-    the body in bytes.
+    routes with `faultable=False`. A `local` handler only reads this service's own database: it runs
+    in the event loop while a worker is free, because a thread would take longer than its work.
+    `status` is the status of a success, `max_body` the size limit of the body in bytes.
     """
 
     method: str
@@ -80,6 +81,7 @@ class Route:
     raw: bool = False
     faultable: bool = True
     control: bool = False
+    local: bool = False
     max_body: int = MAX_BODY_BYTES
     pattern: re.Pattern[str] = field(init=False)
     body: tuple[str, type[BaseModel]] | None = field(init=False, default=None)
@@ -115,8 +117,9 @@ class Route:
         assert self.query is not None
         arguments: dict[str, Any] = dict(path_parameters)
         try:
-            checked = self.query.model_validate(dict(query))
-            arguments |= {name: getattr(checked, name) for name in self.query.model_fields}
+            if query or self.query.model_fields:
+                checked = self.query.model_validate(dict(query))
+                arguments |= {name: getattr(checked, name) for name in self.query.model_fields}
             if self.body:
                 name, model = self.body
                 if isinstance(body, bytes):

@@ -1,7 +1,8 @@
 """The server that every process of both stacks runs.
 
 The event loop is here and nowhere else: handlers are plain functions, run in a bounded pool of
-workers as in a threaded WSGI server. So the twins differ only in how they communicate.
+workers as in a threaded WSGI server. So the twins differ only in how they communicate. A handler
+that waits for nothing runs at once, as long as a worker would be free for it.
 
 The steps of a request are those of `FaultableApp` (`fault_api.py`). This server adds deadlines,
 idempotency keys and the workers. It also runs a service's background tasks, and can limit its
@@ -226,6 +227,9 @@ class Shell(FaultableApp):
                 traceback.print_exc()
                 return problem_response(_INTERNAL_ERROR)
 
+        at_once = route.local and not effect.delay_s and self._single_server is None
+        if at_once and self.in_flight < self._options.workers:
+            return work()
         in_this_trace = contextvars.copy_context().run
         self.in_flight += 1
         try:

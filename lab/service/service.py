@@ -32,17 +32,22 @@ class Service:
         self.routes: list[Route] = []
         self._store: Store | None = None
 
-    def get(self, path: str) -> Callable[[Handler], Handler]:
-        """Answer GET requests for a path: `@service.get("/posts/{post_id}")`."""
-        return self._route("GET", path, 200)
+    def get(self, path: str, *, local: bool = False) -> Callable[[Handler], Handler]:
+        """Answer GET requests for a path: `@service.get("/posts/{post_id}")`.
+
+        `local`: the handler waits for nothing and for no other service (see `Route`).
+        """
+        return self._route("GET", path, 200, local)
 
     def post(self, path: str, status: int = 201) -> Callable[[Handler], Handler]:
         """Answer POST requests for a path."""
         return self._route("POST", path, status)
 
-    def _route(self, method: str, path: str, status: int) -> Callable[[Handler], Handler]:
+    def _route(
+        self, method: str, path: str, status: int, local: bool = False
+    ) -> Callable[[Handler], Handler]:
         def declare(handler: Handler) -> Handler:
-            self.routes.append(Route(method, path, handler, status))
+            self.routes.append(Route(method, path, handler, status, local=local))
             return handler
 
         return declare

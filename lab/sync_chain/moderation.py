@@ -36,7 +36,7 @@ def judge(draft: CommentDraft) -> ModerationVerdict:
     return verdict
 
 
-@service.get("/verdicts")
+@service.get("/verdicts", local=True)
 def list_verdicts(limit: Limit = 20, after: RecordNumber = 0) -> list[ModerationRecord]:
     select = "SELECT rowid AS number, * FROM verdicts WHERE rowid > ? ORDER BY rowid LIMIT ?"
     rows = service.store.rows(select, after, limit)

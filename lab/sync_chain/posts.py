@@ -30,14 +30,14 @@ def create_post(draft: PostDraft) -> Post:
     return post
 
 
-@service.get("/posts")
+@service.get("/posts", local=True)
 def list_posts(limit: Limit = 20, before: str = "~") -> list[Post]:
     select = "SELECT * FROM posts WHERE id < ? ORDER BY id DESC LIMIT ?"
     rows = service.store.rows(select, before, limit)
     return [Post(**row) for row in rows]
 
 
-@service.get("/posts/{post_id}")
+@service.get("/posts/{post_id}", local=True)
 def get_post(post_id: str) -> Post:
     select = "SELECT * FROM posts WHERE id = ?"
     for row in service.store.rows(select, post_id):
