@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
+from lab.cluster.control_client import ControlResponse
 from lab.cluster.errors import LabCannotRun, NotReady
 from lab.cluster.stack import Stack
 from lab.domain.events import Envelope, PostCreated
@@ -38,14 +39,22 @@ async def seed_posts(stack: Stack, settle_within_s: float) -> list[str]:
             {"title": f"The first post, number {number + 1}"},
         )
         if answer.status != 201:
-            raise LabCannotRun(
-                f"{stack.name}: the first post could not be written "
-                f"({answer.error or answer.data}). Is something wrong with its service's log?"
-            )
+            raise LabCannotRun(f"{stack.name}: {_why_no_post(answer)}")
         ids.append(answer.data["id"])
     if not await stack.settle(settle_within_s):
         raise LabCannotRun(f"{stack.name} did not settle before the run began.")
     return ids
+
+
+def _why_no_post(answer: ControlResponse) -> str:
+    problem = answer.data if isinstance(answer.data, dict) else {}
+    detail = answer.error or problem.get("detail") or f"status {answer.status}"
+    if problem.get("created"):
+        return (
+            f"{detail} A run comments on new posts, so it needs their ids. `lab check` does not: "
+            "it finds posts in the feed by their titles."
+        )
+    return f"The first post could not be written: {detail} The log of its service may say why."
 
 
 # ── History

@@ -32,6 +32,11 @@ _CRITERIA = (
     Criterion(f"{KEY}.decided", "Every comment has its verdict.", _LOAD_HINT),
     Criterion(f"{KEY}.once", "Nothing is there twice.", _LOAD_HINT),
     Criterion(
+        f"{KEY}.honest",
+        "What was answered with an error is not there.",
+        "It was stored, and then something failed. A client that tries again has it twice.",
+    ),
+    Criterion(
         f"{KEY}.others",
         "No service exits.",
         "Catch the errors of the services that you call: an unhandled one ends the whole process.",
@@ -74,14 +79,15 @@ def calm_section(controls: Controls) -> ReportSection:
     for key, (endpoint, _) in _ANSWERED.items():
         _record_answered(recorder, f"{KEY}.{key}", endpoint, controls.stretches)
     writes = controls.writes
-    for key, bad, asked, all_well in (
-        ("kept", writes.missing, writes.acknowledged, "all {} are there"),
-        ("decided", writes.waiting, writes.comments, "all {} have"),
-        ("once", writes.doubled, writes.present, "0 of {} are"),
+    for key, bad, asked, wrong, all_well in (
+        ("kept", writes.missing, writes.acknowledged, "are missing", "all {} are there"),
+        ("decided", writes.waiting, writes.comments, "still wait", "all {} have"),
+        ("once", writes.doubled, writes.present, "are", "0 of {} are"),
+        ("honest", writes.refused_kept, writes.refused, "are", "0 of {} are"),
     ):
         if asked and (controls.moderated or key != "decided"):
-            seen = f"{bad} of {asked} are not so" if bad else all_well.format(asked)
-            late = bad and key != "once" and controls.lateness
+            seen = f"{bad} of {asked} {wrong}" if bad else all_well.format(asked)
+            late = bad and key in ("kept", "decided") and controls.lateness
             record(key, None if late else not bad, f"{late}; {seen}" if late else seen)
     if controls.stretches:
         ended = "; ".join(dict.fromkeys(f"{one.process} {one.how}" for one in controls.endings))

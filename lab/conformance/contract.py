@@ -138,20 +138,22 @@ class _ContractCheck:
 
         Raises _ServiceExited if it does not hold and one of the services has ended.
         """
-        if held is not False or (ended := await self._unexpected_exit()) is None:
+        if held is not False or not (endings := await self._unexpected_exits()):
             return self.recorder.record(key, held, observed)
-        sentence = f"{ended.process} ended by itself while this was asked: it {ended.how}"
+        first, *later = endings
+        sentence = f"{first.process} ended by itself while this was asked: it {first.how}"
+        sentence += "".join(f"; then {ended.process} {ended.how}" for ended in later)
         self.recorder.record(key, False, plain(sentence, _MAX_LENGTH))
-        raise _ServiceExited(ended.process)
+        raise _ServiceExited(first.process)
 
-    async def _unexpected_exit(self) -> Ending | None:
-        """A service that has ended. An exit is reported a little after the failed request."""
+    async def _unexpected_exits(self) -> list[Ending]:
+        """The services that have ended. An exit is reported a little after the failed request."""
         give_up_at_s = perf_counter() + _KNOWN_WITHIN_S
         while True:
             if endings := await find_endings(self._stack):
-                return endings[0]
+                return endings
             if perf_counter() >= give_up_at_s:
-                return None
+                return []
             await asyncio.sleep(_POLL_S)
 
     async def check_writes_and_reads(self) -> str | None:

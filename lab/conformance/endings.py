@@ -47,11 +47,18 @@ def crash_reason(lines: Iterable[str]) -> str:
 
 
 async def find_endings(stack: ExternalStack, except_for: Iterable[str] = ()) -> list[Ending]:
-    """The services that do not run, or do not listen, except for the processes named."""
+    """The services that do not run, or do not listen, except for the processes named; the one that
+    exited first is the first."""
     excluded = set(except_for)
     processes = [name for name in stack.arrangement.processes if name not in excluded]
     found = await asyncio.gather(*(_ending_of(stack, process) for process in processes))
-    return [ending for ending in found if ending is not None]
+    exited = [exit_.name for exit_ in stack.supervisor.unexpected_exits()]
+
+    def place(ending: Ending) -> int:
+        name = stack.program_name(ending.process)
+        return exited.index(name) if name in exited else len(exited)
+
+    return sorted((ending for ending in found if ending is not None), key=place)
 
 
 async def _ending_of(stack: ExternalStack, process: str) -> Ending | None:

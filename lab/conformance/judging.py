@@ -32,14 +32,21 @@ ran, what is late or still missing says nothing about the system."""
 
 _ENDPOINTS = ("read_feed", "create_post", "create_comment")
 
-_COUNTED = ("acknowledged", "missing", "comments", "waiting", "doubled", "present")
+_COUNTED = (
+    *("acknowledged", "missing", "comments", "waiting", "doubled", "present"),
+    *("refused", "refused_kept", "unanswered", "unanswered_kept"),
+)
+
+_MAY_BE_LATE = ("missing", "waiting", "unanswered_kept")
+"""What a busy machine may have caused."""
 
 OutageVerdict = tuple[bool | None, str]
 
 
 @dataclass(frozen=True)
 class WriteControl:
-    """How many writes were acknowledged before any fault, and what was wrong with them then."""
+    """How many writes there were before any fault, and what was wrong with them then. The fields
+    are those of Outcome."""
 
     acknowledged: int = 0
     missing: int = 0
@@ -47,6 +54,10 @@ class WriteControl:
     waiting: int = 0
     doubled: int = 0
     present: int = 0
+    refused: int = 0
+    refused_kept: int = 0
+    unanswered: int = 0
+    unanswered_kept: int = 0
 
     @classmethod
     def of(cls, outcomes: Sequence[Outcome]) -> "WriteControl":
@@ -195,11 +206,25 @@ def _judge_writes(
                 f"it is no better without the fault ({bad_before} of {all_before}): "
                 f"{describe(outcome)}"
             )
-        if bad and observation.lateness and wrong in ("missing", "waiting"):
+        if bad and observation.lateness and wrong in _MAY_BE_LATE:
             return None, f"{observation.lateness}; {describe(outcome)}"
         return not bad, describe(outcome)
 
     return judge
+
+
+def _judge_kept_nevertheless(
+    of: str,
+) -> Callable[[OutageObservation], OutageVerdict | None]:
+    """`of`: the field of Outcome with the writes that should not have been carried out."""
+
+    def describe(outcome: Outcome) -> str:
+        where = "in the feed or at its owner" if outcome.owners_read else "in the feed"
+        unread = "" if outcome.owners_read else "; its owner shows no list of its own"
+        kept, asked = getattr(outcome, f"{of}_kept"), getattr(outcome, of)
+        return f"{len(kept)} of {len(asked)} are {where}{unread}"
+
+    return _judge_writes(f"{of}_kept", describe, of)
 
 
 _judge_once = _judge_writes(
@@ -207,29 +232,6 @@ _judge_once = _judge_writes(
     lambda outcome: f"{len(outcome.doubled)} of {len(outcome.present)} are",
     of="present",
 )
-
-
-def _judge_honest(observation: OutageObservation) -> OutageVerdict | None:
-    return _judge_kept_nevertheless(observation, "refused")
-
-
-def _judge_unanswered(observation: OutageObservation) -> OutageVerdict | None:
-    verdict = _judge_kept_nevertheless(observation, "unanswered")
-    if verdict and verdict[0] is False and observation.lateness:
-        return None, f"{observation.lateness}; {verdict[1]}"
-    return verdict
-
-
-def _judge_kept_nevertheless(observation: OutageObservation, how: str) -> OutageVerdict | None:
-    outcome = observation.outcome
-    if outcome is None:
-        return None, observation.unreadable_reason
-    asked, kept = getattr(outcome, how), getattr(outcome, f"{how}_kept")
-    if not asked:
-        return None
-    where = "in the feed or at its owner" if outcome.owners_read else "in the feed"
-    unread = "" if outcome.owners_read else "; its owner shows no list of its own"
-    return not kept, f"{len(kept)} of {len(asked)} are {where}{unread}"
 
 
 def _judge_others(observation: OutageObservation) -> OutageVerdict | None:
@@ -294,8 +296,8 @@ JUDGES: dict[str, Callable[[OutageObservation], OutageVerdict | None]] = {
     "kept": _judge_kept,
     "decided": _judge_decided,
     "once": _judge_once,
-    "honest": _judge_honest,
-    "unanswered": _judge_unanswered,
+    "honest": _judge_kept_nevertheless("refused"),
+    "unanswered": _judge_kept_nevertheless("unanswered"),
     "others": _judge_others,
     "back": _judge_recovery,
 }

@@ -6,7 +6,7 @@ it longer, and does not change what is asked.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import cycle
@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 from lab.cluster.control_client import ControlResponse
 from lab.cluster.errors import NotRunning
 from lab.cluster.stack import Stack
-from lab.cluster.supervisor import Supervisor
 from lab.conformance.clients import describe_failure, is_created
 from lab.domain.model import FORBIDDEN_WORD
 from lab.load.samples import WRITES, Sample, make_token
@@ -67,12 +66,12 @@ ProcessorTimes = Mapping[tuple[int, int], ProcessorTime]
 """By process id and thread id: a process's sum would shrink whenever one of its threads ends."""
 
 
-def read_processor_times(supervisor: Supervisor, names: Iterable[str]) -> ProcessorTimes:
-    """The times of all threads of these programs; {} where the system does not count them."""
+def processor_times_of(stack: Stack) -> ProcessorTimes:
+    """The times of all threads of the services; {} where the system does not count them."""
     pids = set[int]()
-    for name in names:
+    for process in stack.arrangement.processes:
         with suppress(NotRunning):
-            pids.update(supervisor.descendant_pids(name))
+            pids.update(stack.supervisor.descendant_pids(stack.program_name(process)))
     times = {}
     for pid in pids:
         with suppress(OSError, ValueError):
@@ -95,6 +94,12 @@ def waited_share(before: ProcessorTimes, after: ProcessorTimes) -> float:
             ran_ns += time.ran_ns - then.ran_ns
             waited_ns += time.waited_ns - then.waited_ns
     return waited_ns / (ran_ns + waited_ns) if waited_ns > 0 else 0.0
+
+
+def longest_wait_s(stack: Stack) -> float:
+    """For how long one thread of the services, the one that had to wait most, has waited for a
+    processor; 0 where the system does not count that."""
+    return max((time.waited_ns for time in processor_times_of(stack).values()), default=0) / 1e9
 
 
 # ── The load
@@ -173,8 +178,7 @@ class LightLoad:
         return sample
 
     def _processor_times(self) -> ProcessorTimes:
-        names = [self._stack.program_name(process) for process in self._stack.arrangement.processes]
-        return read_processor_times(self._stack.supervisor, names)
+        return processor_times_of(self._stack)
 
     def write_only(self) -> None:
         """From now until the next stretch, send comments only."""

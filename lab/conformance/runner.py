@@ -20,7 +20,7 @@ from lab.conformance.clients import SystemClient, post_ids
 from lab.conformance.contract import CRITERIA, REQUIRED_KEYS, Moderation, check_contract
 from lab.conformance.endings import find_endings
 from lab.conformance.judging import JUDGES, OutageObservation, WriteControl, lateness_of
-from lab.conformance.light_load import CheckSample, LightLoad
+from lab.conformance.light_load import CheckSample, LightLoad, longest_wait_s
 from lab.conformance.moderator import named_moderator
 from lab.conformance.outages import OUTAGES, ROLE_TITLES, Outage
 from lab.conformance.outcome import (
@@ -148,7 +148,7 @@ class CheckRun:
             name, self._target, self._supervisor, self._folder, bus=self._bus
         ) as stack:
             try:
-                await stack.start()
+                await _start_unless_too_busy(stack)
                 return await inspect(stack)
             finally:
                 await self._supervisor.end(*(program.name for program in stack.programs))
@@ -198,6 +198,9 @@ class CheckRun:
             observation = await self._on_fresh_system(outage.key, inspect)
         except _NothingTested as reason_error:
             return _OutageRun(outage, title, str(reason_error))
+        except TooBusyToStart as error:
+            self.controls.starts -= not has_started
+            return _OutageRun(outage, title, str(error))
         except (
             *(StartFailed, NotReady, SeveralNotStarted),
             *(NotRunning, FaultFailed, SignalFailed),
@@ -273,7 +276,7 @@ class CheckRun:
             before = await load.stretch("before", REQUESTS)
             self.controls.stretches.append(before)
             writes = [sample for sample in before if sample.token]
-            await self._note_outcome_before(stack, writes)
+            await self._note_outcome_before(stack, writes, post_id)
             if endings := await find_endings(stack):
                 self.controls.endings += endings
                 ended = "; ".join(f"{each.process} {each.how}" for each in endings)
@@ -287,6 +290,7 @@ class CheckRun:
             except (StartFailed, NotReady) as error:
                 if injection is None:
                     raise
+                _raise_if_too_busy(stack, error)
                 recovery_failure = _first_line(error, stack.name)
             after = await load.stretch("after", REQUESTS_AFTER)
         if injection is None or not injection.acted:
@@ -324,11 +328,12 @@ class CheckRun:
         return post_ids(feed, title)[0]
 
     async def _note_outcome_before(
-        self, stack: ExternalStack, writes: Sequence[CheckSample]
+        self, stack: ExternalStack, writes: Sequence[CheckSample], post_id: str
     ) -> None:
         """Read the outcome of the control. It is not known if the feed can't be read."""
         try:
             outcome = await self._outcome(stack, writes, UNCHANGED_WHEN_BUSY_S)
+            outcome = await read_final_outcome(stack, writes, post_id, outcome)
         except CannotCheck:
             return
         self.controls.outcomes.append(outcome)
@@ -370,6 +375,33 @@ class _OutageRun:
     title: str
     reason: str
     observation: OutageObservation | None = None
+
+
+class TooBusyToStart(LabCannotRun):
+    """The services were not ready in time, and got hardly any processor time."""
+
+
+async def _start_unless_too_busy(stack: ExternalStack) -> None:
+    """Raises StartFailed, NotReady, SeveralNotStarted, TooBusyToStart."""
+    try:
+        await stack.start()
+    except (NotReady, SeveralNotStarted) as error:
+        _raise_if_too_busy(stack, error)
+        raise
+
+
+def _raise_if_too_busy(stack: ExternalStack, error: LabCannotRun) -> None:
+    """Raise TooBusyToStart if services were only late, and waited for a processor for most of the
+    time that they have to become ready."""
+    each = error.errors if isinstance(error, SeveralNotStarted) else (error,)
+    waited_s = longest_wait_s(stack)
+    if all(isinstance(one, NotReady) for one in each) and (
+        waited_s > stack.target.ready_within_s / 2
+    ):
+        raise TooBusyToStart(
+            f"This machine was too busy (a service waited {waited_s:.0f} s for a processor), so "
+            f"{_first_line(each[0], stack.name)}"
+        ) from None
 
 
 class _NothingTested(Exception):

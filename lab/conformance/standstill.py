@@ -1,32 +1,31 @@
 """Whether the lab itself stood still: suspended (Ctrl-Z), or on a computer that slept.
 
 Meanwhile it sent nothing, read no answer and removed no fault, so what it then sees of a system is
-no result. A process that only waits for a processor does not stand still: the load is late, and
-`judging` says so.
+no result. A busy machine does not stand still: the load is late, and `judging` says so.
 """
 
-import asyncio
+import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
+from contextlib import suppress
 from typing import TypeVar
 
 from lab.cluster.errors import LabCannotRun
 
-STOOD_STILL_S = 0.5
-_BEAT_S = 0.05
+SLEPT_S = 0.2
 
 Seen = TypeVar("Seen")
+
+_resumptions: list[float] = []
+"""When this process was resumed: values of `perf_counter`."""
 
 
 class StoodStill(LabCannotRun):
     """The lab stood still, so what it has seen is no result."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(
-            f"The lab itself stood still for {seconds:.1f} s (Ctrl-Z, or a computer that slept), "
-            "so what it saw is no result. Run it once more."
-        )
+    def __init__(self, how: str) -> None:
+        super().__init__(f"{how}, so what the lab saw is no result. Run it once more.")
 
 
 async def unless_it_stood_still(look: Callable[[], Awaitable[Seen]]) -> Seen:
@@ -41,54 +40,30 @@ async def unless_it_stood_still(look: Callable[[], Awaitable[Seen]]) -> Seen:
 
 
 async def _unless_it_stood_still(look: Callable[[], Awaitable[Seen]]) -> Seen:
-    standstill, failure = _Standstill(), None
+    with suppress(ValueError):  # only the main thread may: a check in another one sees no Ctrl-Z
+        signal.signal(signal.SIGCONT, lambda *_: _resumptions.append(time.perf_counter()))
+    began_s, asleep_s, failure = time.perf_counter(), _asleep_s(), None
     try:
         seen = await look()
     except Exception as error:
         failure = error
-    finally:
-        standstill.stop()
-    if standstill.longest_s > STOOD_STILL_S:
-        raise StoodStill(standstill.longest_s) from failure
+    slept_s = _asleep_s() - asleep_s
+    if any(at_s >= began_s for at_s in _resumptions):
+        raise StoodStill("The lab was suspended (Ctrl-Z)") from failure
+    if slept_s > SLEPT_S:
+        raise StoodStill(f"This computer slept for {slept_s:.0f} s") from failure
     if failure is not None:
         raise failure
     return seen
 
 
-class _Standstill:
-    """A timer that notes how late it was, without the time for which the process ran or waited for
-    a processor."""
-
-    def __init__(self) -> None:
-        self.longest_s = 0.0
-        self._last_s, self._last_busy_s = _awake_and_asleep_s(), _busy_s()
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(_BEAT_S, self._beat)
-
-    def stop(self) -> None:
-        self._timer.cancel()
-        self._note()
-
-    def _beat(self) -> None:
-        self._note()
-        self._timer = self._loop.call_later(_BEAT_S, self._beat)
-
-    def _note(self) -> None:
-        now_s, busy_s = _awake_and_asleep_s(), _busy_s()
-        still_s = now_s - self._last_s - _BEAT_S - (busy_s - self._last_busy_s)
-        self.longest_s = max(self.longest_s, still_s)
-        self._last_s, self._last_busy_s = now_s, busy_s
-
-
-def _awake_and_asleep_s() -> float:
-    """A clock that goes on while the computer sleeps, where there is one."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
-
-def _busy_s() -> float:
-    """For how long this thread has run, or waited for a processor; 0 if that is not known."""
-    try:
-        ran_ns, waited_ns, _ = Path("/proc/thread-self/schedstat").read_text().split()
-    except (OSError, ValueError):
+def _asleep_s() -> float:
+    """For how long this computer has slept since it was started; 0 if that is not known."""
+    if sys.platform == "linux":
+        clocks = time.CLOCK_BOOTTIME, time.CLOCK_MONOTONIC
+    elif sys.platform == "darwin":
+        clocks = time.CLOCK_MONOTONIC, time.CLOCK_UPTIME_RAW
+    else:
         return 0.0
-    return (int(ran_ns) + int(waited_ns)) / 1e9
+    with_sleep_s, awake_s = map(time.clock_gettime, clocks)
+    return with_sleep_s - awake_s

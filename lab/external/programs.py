@@ -45,11 +45,13 @@ _RECENT_PORTS: deque[int] = deque(maxlen=1_000)
 
 @dataclass(frozen=True)
 class ServicePorts:
-    """The ports of one service: of its adapter, for its callers, and where it listens."""
+    """The ports of one service: of its adapter, for its callers, and where it listens; and the
+    port of its sidecar to which it sends its own requests by host name, None if it has none."""
 
     adapter: int
     public: int
     listen: int
+    proxy: int | None = None
 
     @property
     def behind_sidecar(self) -> bool:
@@ -72,7 +74,7 @@ def assign_movable_ports(reservations: ExitStack, public: int = ANY_PORT) -> Ser
         _check_ipv6_loopback(public)
     adapter = reservations.enter_context(reserve())
     sidecar = reservations.enter_context(reserve(public))
-    return ServicePorts(adapter.port, sidecar.port, find_free_port())
+    return ServicePorts(adapter.port, sidecar.port, find_free_port(), sidecar.port)
 
 
 def public_ports_of(assigned: Mapping[str, ServicePorts]) -> dict[str, int]:
@@ -90,9 +92,12 @@ def assign_service_ports(target: Target, name: str, reservations: ExitStack) -> 
         with reserve(public):
             pass  # it is free now; the service will listen on it
         adapter = reservations.enter_context(reserve()).port
+        if not target.hosts:
+            return ServicePorts(adapter, public, public)
+        proxy = reservations.enter_context(reserve()).port
         if target.can_have_sidecar(name):  # called by name, so the sidecar may have any port
-            return ServicePorts(adapter, reservations.enter_context(reserve()).port, public)
-        return ServicePorts(adapter, public, public)
+            return ServicePorts(adapter, proxy, public, proxy)
+        return ServicePorts(adapter, public, public, proxy)
     except PortTaken as error:
         raise _port_taken_error(f"{name} of {target.name}", error) from None
 
@@ -214,7 +219,7 @@ class ProgramFactory:
         data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         command, env = spec.command_and_env(ports.listen, self.public_ports, data_folder.absolute())
         cwd = str(self.target.working_folder(service))
-        proxy_env = self.target.proxy_environment(service, self.public_ports)
+        proxy_env = self.target.proxy_environment(ports.proxy)
         own_environment = {"PATH": service_path(command[0]), "PYTHONUNBUFFERED": "1"}
         if sys.prefix != sys.base_prefix:
             own_environment["VIRTUAL_ENV"] = None
@@ -244,8 +249,8 @@ class ProgramFactory:
             f"--events={self.target.events}",
             f"--spans={self._path(process, 'spans.ndjson')}",
         ]
-        if ports.behind_sidecar:
-            argv += ["--raw-port", str(ports.public)]
+        if ports.proxy is not None:
+            argv += ["--raw-port", str(ports.proxy)]
         if ready:
             argv += ["--ready", ready]
         for host, port in self.target.host_ports(self.public_ports).items():

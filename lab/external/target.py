@@ -225,16 +225,16 @@ class Target(FrozenModel):
         another port, or its callers use a host name, which can lead to the sidecar."""
         return self.services[name].movable or name in self.hosts.values()
 
-    def proxy_environment(self, name: str, ports: Mapping[str, int]) -> dict[str, str]:
+    def proxy_environment(self, port: int | None) -> dict[str, str]:
         """Environment variables with which a service reaches others by the names in `hosts`.
 
         The names don't resolve on this machine. But most HTTP clients use the proxy of these
-        variables, and the service's own sidecar is a proxy that knows the names. {} if there are no
-        names, or no sidecar is possible.
+        variables, and the service's own sidecar, on this port, is a proxy that knows the names. {}
+        if there are no names.
         """
-        if not self.hosts or not self.can_have_sidecar(name):
+        if not self.hosts or port is None:
             return {}
-        proxy = format_address("url", ports[name])
+        proxy = format_address("url", port)
         return {
             "http_proxy": proxy,
             "HTTP_PROXY": proxy,

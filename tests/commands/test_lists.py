@@ -142,6 +142,16 @@ def test_the_whole_list_has_a_line_for_each_scenario(tmp_path: Path) -> None:
     assert all(tag in listed for tag in catalogue.TAGS)
 
 
+@pytest.mark.parametrize("words", [("list",), ("list", "--all")])
+def test_names_are_whole_in_a_narrow_terminal(tmp_path: Path, words: tuple[str, ...]) -> None:
+    wide, narrow = (
+        invoke_lab(*words, cwd=tmp_path, COLUMNS=columns).stdout for columns in ("240", "40")
+    )
+    names = {word.strip(",") for word in wide.split()} & set(catalogue.builtin_names())
+    assert len(names) > 9
+    assert names <= {word.strip(",") for word in narrow.split()}
+
+
 def test_scenarios_as_json(tmp_path: Path) -> None:
     data = listed_json("list", cwd=tmp_path)
     assert data["schema"] == "lab.scenarios/1"

@@ -17,13 +17,13 @@ from lab.conformance import formats
 from lab.conformance.calm import Controls, calm_section
 from lab.conformance.clients import Feed, SystemClient
 from lab.conformance.contract import _ContractCheck
-from lab.conformance.endings import Ending, crash_reason
+from lab.conformance.endings import Ending, crash_reason, find_endings
 from lab.conformance.judging import JUDGES, OutageObservation, WriteControl
 from lab.conformance.light_load import CheckSample, LightLoad, ProcessorTime, waited_share
 from lab.conformance.outages import OUTAGES
 from lab.conformance.outcome import Outcome
 from lab.conformance.report_card import Criterion, CriterionFinding, ReportCard, ReportSection
-from lab.conformance.runner import CheckRun, check_system
+from lab.conformance.runner import CheckRun, _NothingTested, check_system
 from lab.experiment.readback import StoredState
 from lab.external.arrangement import LOG
 from lab.external.programs import PRELOAD
@@ -100,7 +100,7 @@ def test_a_naive_bus_is_found_out_behind_names(cards: dict[str, ReportCard]) -> 
     card = cards["python-blog"]
     held = held_by_key(card)
     assert card.without_sidecar == ()
-    assert held["query-cut.kept"] is False
+    assert held["query-cut.kept"] is False, "\n".join(formats.to_text(card, "mine.toml"))
     assert "are missing" in observed_of(card, "query-cut.kept")
     assert held["query-cut.reads"] is True
     assert "before that" in observed_of(card, "comments-slow.fast")
@@ -124,7 +124,8 @@ def test_with_the_log_in_its_place_nothing_is_missing(cards: dict[str, ReportCar
 def test_a_single_service_is_looked_at_as_far_as_possible(cards: dict[str, ReportCard]) -> None:
     card = cards["shell-blog"]
     held = held_by_key(card)
-    assert held["comments-down.kept"] is True  # its files survive the process
+    seen = "\n".join(formats.to_text(card, "mine.toml"))
+    assert held["comments-down.kept"] is True, seen  # its files survive the process
     assert held["comments-down.back"] is True
     assert held["comments-down.reads"] is None
     assert "blog was down above already" in observed_of(card, "query-down.kept")
@@ -189,6 +190,67 @@ def test_an_empty_feed_has_nothing_to_show_again() -> None:
     asyncio.run(looking.check_replay())
     line = next(one for one in looking.recorder.findings() if one.criterion.key == "replay")
     assert (line.held, line.observed) == (None, "there was nothing to show again: not so after 3 s")
+
+
+class AnsweringClient:
+    """A service that refuses every second post, and answers 422 to what is no JSON."""
+
+    posts = 0
+
+    async def post(self, title: str) -> ControlResponse:
+        self.posts += 1
+        refused = self.posts % 2 == 0
+        return ControlResponse(500 if refused else 201, "", {"id": title, "detail": "no bus"})
+
+    async def comment(self, post_id: str, content: str) -> ControlResponse:
+        return ControlResponse(201, "", {"id": content})
+
+    async def call_action_directly(self, action: object, values: object, body: bytes = b"") -> str:
+        return "422" if body else "201"
+
+    async def call_directly(self, *_: object) -> tuple[str, bytes]:
+        return "404", b""
+
+
+def test_a_refused_write_says_nothing_about_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nobody_ended(_: object) -> list[Ending]:
+        return []
+
+    monkeypatch.setattr(_ContractCheck, "_unexpected_exits", nobody_ended)
+    checking = _ContractCheck(cast(ExternalStack, SimpleNamespace(target=make_target())))
+    checking._client = cast(SystemClient, AnsweringClient())
+
+    async def check() -> None:
+        await checking.check_ids("a post")
+        await checking.check_status_codes("a post")
+
+    asyncio.run(check())
+    lines = {line.criterion.key: line for line in checking.recorder.findings()}
+    assert lines["ids"].held is None
+    assert "written at once, were accepted: no bus" in lines["ids"].observed
+    assert lines["nonsense"].observed.startswith("422")
+
+
+async def test_without_a_first_post_nothing_is_charged_to_the_fault(tmp_path: Path) -> None:
+    class RefusingLoad:
+        async def first_post(self) -> CheckSample:
+            return replace(CheckSample("x", "before", "create_post", 0.0, 0.0), failure="no bus")
+
+    async def nobody_ended(_: object) -> list[Ending]:
+        return []
+
+    check_run = CheckRun(make_target(), cast(Supervisor, None), tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lab.conformance.runner.find_endings", nobody_ended)
+        with pytest.raises(_NothingTested, match="no post was accepted before the fault: no bus"):
+            await check_run._first_post(cast(LightLoad, RefusingLoad()), cast(ExternalStack, None))
+    lines = {line.criterion.key: line.held for line in calm_section(check_run.controls).findings}
+    assert lines["calm.posts"] is False
+
+
+def test_who_waits_for_a_cut_off_reader_is_asked() -> None:
+    (cut,) = outages_named("query-cut")
+    assert {"posts", "comments", "unanswered"} <= cut.criteria.keys()
 
 
 def test_each_criterion_names_a_claim_and_a_scenario() -> None:
@@ -360,6 +422,15 @@ def test_all_is_well_where_all_is_well() -> None:
         ),
         (
             "honest",
+            {
+                "outcome": make_outcome(refused=tokens(9), refused_kept=tokens(9)),
+                "control": WriteControl(refused=2, refused_kept=2),
+            },
+            None,
+            "it is no better without the fault (2 of 2): 9 of 9 are in the feed",
+        ),
+        (
+            "honest",
             {"outcome": make_outcome(refused=tokens(3), refused_kept=tokens(1))},
             False,
             "1 of 3 are in the feed; its owner shows no list of its own",
@@ -488,6 +559,23 @@ def test_a_thread_that_ended_takes_no_time_back() -> None:
 )
 def test_the_reason_of_a_crash_is_its_error(log: str, reason: str) -> None:
     assert crash_reason(log.split("\n")) == reason
+
+
+async def test_the_service_that_exited_first_is_named_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def ended(stack: object, process: str) -> Ending:
+        return Ending(process, "exited")
+
+    monkeypatch.setattr("lab.conformance.endings._ending_of", ended)
+    exits = [SimpleNamespace(name="x.event-bus"), SimpleNamespace(name="x.comments")]
+    stack = SimpleNamespace(
+        arrangement=SimpleNamespace(processes=("comments", "event-bus")),
+        program_name="x.{}".format,
+        supervisor=SimpleNamespace(unexpected_exits=lambda: exits),
+    )
+    found = await find_endings(cast(ExternalStack, stack))
+    assert [ending.process for ending in found] == ["event-bus", "comments"]
 
 
 HELD = CriterionFinding(Criterion("a", "A holds.", "hint a"), True, "it does")

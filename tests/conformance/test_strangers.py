@@ -3,15 +3,18 @@
 import asyncio
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from lab.cluster.errors import NotReady
 from lab.cluster.supervisor import Supervisor
 from lab.conformance import formats
 from lab.conformance.report_card import CriterionFinding, ReportCard
-from lab.conformance.runner import CheckRun, check_system
+from lab.conformance.runner import CheckRun, TooBusyToStart, check_system
 from lab.external.programs import PRELOAD
+from lab.external.stack import ExternalStack
 from lab.external.target import Target
 from tests.support.foreign_blog import PROGRAM, few_requests, make_target, outages_named, service
 
@@ -125,11 +128,32 @@ def test_a_refused_write_is_found_at_its_owner(cards: dict[str, ReportCard]) -> 
 # ── Failures without a fault
 
 
+async def test_a_late_start_on_a_busy_machine_is_no_failed_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def start(stack: ExternalStack) -> None:
+        raise NotReady(f"{stack.name}.posts", 20.0, "nothing listens", ())
+
+    async def end(*_: str) -> None:
+        pass
+
+    monkeypatch.setattr(ExternalStack, "start", start)
+    monkeypatch.setattr("lab.conformance.runner.longest_wait_s", lambda stack: 99.0)
+    supervisor = cast(Supervisor, SimpleNamespace(end=end))
+    check_run = CheckRun(make_target(), supervisor, tmp_path)
+    (outage,) = await check_run.check_outages(outages_named("query-down"))
+    assert {line.held for line in outage.findings} == {None}
+    assert "waited 99 s for a processor" in outage.findings[0].observed
+    with pytest.raises(TooBusyToStart, match="posts was not ready within 20 s"):
+        await check_run.check_contract()
+
+
 def test_failures_without_a_fault_are_charged_to_no_fault(cards: dict[str, ReportCard]) -> None:
     card = cards[FAILING]
     line = line_of(card, "calm.comments")
     assert line.held is False
     assert "one of several" in line.observed
+    assert line_of(card, "calm.honest").held is True
     assert line_of(card, "calm.posts").held is True
     assert line_of(card, "comments-slow.kept").held is True
 
@@ -161,11 +185,11 @@ def _end_moderation_in_the_control(check_run: CheckRun, patch: pytest.MonkeyPatc
 
     note = check_run._note_outcome_before
 
-    async def end_and_note(stack: Any, writes: Any) -> None:
+    async def end_and_note(stack: Any, *of: Any) -> None:
         for pid in stack.supervisor.descendant_pids(stack.program_name("moderation")):
             process = psutil.Process(pid)
             if "tiny_course.py" in " ".join(process.cmdline()) and process.name() != "sh":
                 process.kill()
-        await note(stack, writes)
+        await note(stack, *of)
 
     patch.setattr(check_run, "_note_outcome_before", end_and_note)

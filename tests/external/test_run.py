@@ -12,6 +12,8 @@ from rich.console import Console
 
 import lab
 from lab.cluster.control_client import ControlResponse
+from lab.cluster.errors import LabCannotRun
+from lab.cluster.fixtures import seed_posts
 from lab.cluster.stack import Stack
 from lab.experiment.checker import check
 from lab.experiment.evaluate import validity_problems
@@ -95,6 +97,24 @@ async def test_what_their_feed_does_not_show_is_lost() -> None:
     both = _pool_data([data, data], [])
     assert both is not None
     assert (both.lost, both.diverged) == (2, None)
+
+
+@pytest.mark.parametrize(
+    ("problem", "says"),
+    [
+        ({"detail": "posts answered 201: no id.", "created": True}, "so it needs their ids"),
+        ({"detail": "posts answered 500: no bus."}, "could not be written: posts answered 500"),
+    ],
+)
+async def test_a_first_post_without_an_id_says_what_a_run_needs(
+    problem: dict[str, Any], says: str
+) -> None:
+    async def call(*_: object) -> ControlResponse:
+        return ControlResponse(502, "", problem)
+
+    stack = SimpleNamespace(name="mine", call=call, entry_urls={"posts": ""})
+    with pytest.raises(LabCannotRun, match=says):
+        await seed_posts(cast(Stack, stack), PATIENCE_S)
 
 
 def test_their_variants_are_kept_and_read_again(result: RunResult) -> None:

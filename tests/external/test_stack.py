@@ -109,6 +109,21 @@ async def test_faults_act_at_the_door_and_on_the_process(
 
 
 @in_module
+async def test_a_service_that_nobody_calls_by_name_calls_others_by_name(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    target = target_without_sidecar("posts")
+    posts = target.services["posts"]
+    env = {**posts.env, "BUS": "http://bus-srv:4005/events"}
+    services = {**target.services, "posts": posts.model_copy(update={"env": env})}
+    target = target.model_copy(update={"services": services, "hosts": {"bus-srv": BUS}})
+    assert not target.can_have_sidecar("posts")
+    async with running_stack(ExternalStack("named", target, supervisor, tmp_path)) as stack:
+        await write_post(stack, "by name")
+        await until_the_feed_is(stack, {"by name": []})
+
+
+@in_module
 async def test_it_is_settled_when_the_log_has_told_everybody(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:

@@ -30,6 +30,8 @@ def few_requests() -> Iterator[None]:
         patch.setattr("lab.conformance.runner.REQUESTS", 18)
         patch.setattr("lab.conformance.runner.REQUESTS_AFTER", 6)
         patch.setattr("lab.conformance.light_load.REQUEST_TIMEOUT_S", PATIENCE_S)
+        patch.setattr("lab.conformance.runner.UNCHANGED_FOR_S", 3.0)
+        patch.setattr("lab.cluster.control_client.CONNECTIONS", 10_000)
         patch.setattr("lab.conformance.judging.LATE_SHARE", math.inf)
         patch.setattr("lab.conformance.judging.WAITED_SHARE", math.inf)
         yield
