@@ -70,15 +70,15 @@ def parameters_from(
     """
     measured = Measured()
     for folder in folders:
-        measured += measure(folder, own_faults)
-    return measured.parameters(base)
+        measured += measure(folder)
+    return measured.parameters(base, own_faults=own_faults)
 
 
-def measure(folder: Path, own_faults: bool = True) -> Measured:
+def measure(folder: Path) -> Measured:
     """All samples of a run folder. Raises BadParameters if it is none, or that of a simulation."""
     measured = Measured()
     for part in _parts(folder):
-        measured.runs.append(_add_run(measured, part, own_faults))
+        measured.runs.append(_add_run(measured, part))
         measured.folders.append(folder)
     return measured
 
@@ -127,9 +127,9 @@ class Measured:
                     mine[name] += values
         return self
 
-    def parameters(self, base: Parameters | None = None) -> Parameters:
-        """The parameters of all these runs; `base` as for `parameters_from`. Raises BadParameters
-        without spans."""
+    def parameters(self, base: Parameters | None = None, *, own_faults: bool = True) -> Parameters:
+        """The parameters of all these runs; arguments as for `parameters_from`. Raises
+        BadParameters without spans."""
         if not self.network["service"] and not self.network["client"]:
             where = ", ".join(str(folder) for folder in self.folders)
             raise BadParameters(
@@ -139,14 +139,14 @@ class Measured:
         environment = self.runs[0].environment
         names = list(dict.fromkeys(result.scenario for result in self.runs))
         return replace(
-            self._over(base or shipped_parameters()),
+            self._over(base or shipped_parameters(), own_faults),
             machine=f"{environment.get('processor', 'unknown')}, {environment.get('cores', '?')} "
             "cores",
             source=", ".join(names) if len(names) <= MOST_NAMES else f"{len(names)} scenarios",
             measured=self.runs[0].started[:10],
         )
 
-    def _over(self, base: Parameters) -> Parameters:
+    def _over(self, base: Parameters, own_faults: bool) -> Parameters:
         """The base at the pace of these runs, with all that was measured in its place."""
         handler, network = _distributions(self.handler), _distributions(self.network)
         apply = _distributions(self.apply)
@@ -154,6 +154,7 @@ class Measured:
             [(handler, base.handler_ms), (network, base.network_ms), (apply, base.apply_ms)]
         )
         base = base.at_pace(pace)
+        restart, reconnect = (self.restart, self.reconnect) if own_faults else ([], [])
         way = _distribution(self.after_request)
         publish, delivery, batch = base.publish_ms, base.delivery_ms, dict(base.batch_ms)
         if way is not None:
@@ -175,8 +176,8 @@ class Measured:
             apply_ms={**base.apply_ms, **apply},
             batch_ms=batch,
             together=base.together if len(self.parts) < FEWEST_SAMPLES else _together(self.parts),
-            restart_ms=Empirical.of(self.restart) if self.restart else base.restart_ms,
-            reconnect_ms=Empirical.of(self.reconnect) if self.reconnect else base.reconnect_ms,
+            restart_ms=Empirical.of(restart) if restart else base.restart_ms,
+            reconnect_ms=Empirical.of(reconnect) if reconnect else base.reconnect_ms,
             memory_mib={
                 **base.memory_mib,
                 **{name: round(median(values), 2) for name, values in self.memory.items()},
@@ -248,7 +249,7 @@ class _Window:
         )
 
 
-def _add_run(measured: Measured, folder: Path, own_faults: bool) -> RunResult:
+def _add_run(measured: Measured, folder: Path) -> RunResult:
     home = folder if (folder / "result.json").exists() else folder.parent
     try:
         result = RunResult.load_file(home / "result.json")
@@ -285,8 +286,7 @@ def _add_run(measured: Measured, folder: Path, own_faults: bool) -> RunResult:
                 measured, variant, [s for s in spans if s["kind"] == "server"], window, waits
             )
             _add_events(measured, variant, spans, window)
-            if own_faults:
-                _add_restarts(measured, variant, spans, started_s)
+            _add_restarts(measured, variant, spans, started_s)
         if variant.footprint is not None and variant.footprint.memory_mib:
             each = variant.footprint.memory_mib / variant.footprint.processes
             measured.memory[variant.arrangement].append(each)

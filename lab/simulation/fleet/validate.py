@@ -148,7 +148,7 @@ def read_run(folder: Path) -> RealRun | None:
     late = sum(sample.lag_ms > LATE_AFTER_MS for sample in samples)
     if not result.valid or late > LATE_SHARE * len(samples):
         return None
-    return RealRun(result, samples, measure(folder, own_faults=False))
+    return RealRun(result, samples, measure(folder))
 
 
 def compare_scenario(scenario: Scenario, real: Sequence[RealRun], base: Parameters) -> list[Figure]:
@@ -157,11 +157,11 @@ def compare_scenario(scenario: Scenario, real: Sequence[RealRun], base: Paramete
     together = Measured()
     for run in real:
         together += run.measured
-    pooled = together.parameters(base)
+    pooled = together.parameters(base, own_faults=False)
     simulated = []
     for run in real:
         try:
-            parameters = run.measured.parameters(pooled)
+            parameters = run.measured.parameters(pooled, own_faults=False)
         except BadParameters:  # too little happened in this one
             parameters = pooled
         simulated += [
@@ -356,10 +356,11 @@ async def validate(
             together += run.measured
     if together.runs:
         found.parameters = together.parameters()
+        base = together.parameters(own_faults=False)
         for scenario in scenarios:
             if runs := real.get(scenario.name, []):
                 progress(f"{scenario.name}: simulated with the times of its runs")
-                found.figures += compare_scenario(scenario, runs, found.parameters)
+                found.figures += compare_scenario(scenario, runs, base)
     return found
 
 
