@@ -84,6 +84,11 @@ jetstream {{
   store_dir: {DATA}
   sync_interval: always
 }}
+# A host without power closes no connection. By default a server waits for it for ten seconds at
+# each write, and the other hosts with it.
+write_deadline: "3s"
+ping_interval: "1s"
+ping_max: 3
 """
 
 

@@ -276,7 +276,7 @@ class NatsBus:
         )
         with as_unavailable("The bus's stream can't be read"):
             subscription = await connection.client.subscribe(inbox, cb=enqueue)
-            await connection.stream.add_consumer(self._name, consumer)
+            await connection.stream.add_consumer(self._name, consumer, timeout=self._within_s)
         return subscription
 
     async def _get_connection(self) -> NatsConnection:
