@@ -119,7 +119,7 @@ _TABLE = """
 # the log leaves out the oldest event in memory
 ~start = len(self._lines) - count → start = len(self._lines) - count + 1
 # the log acknowledges before it has committed
-~sequences = await committed → sequences = list(range(self._head + 1, self._head + 1 + len(envelopes)))
+~sequences = await committed → sequences = [self._head + n for n, _ in enumerate(envelopes, 1)]
 # the log keeps a group backwards
 ~for envelopes, _ in group for envelope → for envelopes, _ in reversed(group) for envelope
 @ bus/log/storage.py < bus/test_log_groups.py
