@@ -199,7 +199,7 @@ class GuaranteeWorld:
 
     def kill(self, name: str) -> None:
         self.interruption.cancel()
-        self.running[name].store.close()
+        self._disks[name].roll_back()
         self.start(name)
 
     def _listener(self, name: str, kind: str, listener: Callable[..., None]) -> Callable[..., None]:
