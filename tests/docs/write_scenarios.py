@@ -1,9 +1,9 @@
 """Rewrites docs/scenarios.md: `make docs`, or `python -m tests.docs.write_scenarios [NAME …]`.
 
 The page has a chapter for each scenario, with the texts of its file. The tables are measured: the
-named scenarios (or `all`) are run and their tables replaced; without names the tables stay. The
-machine should be idle meanwhile. Two HTML comments enclose the tables of a chapter, so the next run
-of this program finds them.
+named scenarios (or `all`) are run, and their results are kept (`tests.support.measured`); the page
+is written from the kept ones. The machine should be idle meanwhile. Two HTML comments enclose the
+tables of a chapter.
 """
 
 import asyncio
@@ -26,9 +26,10 @@ from lab.results.paths import format_value
 from lab.results.result import EndpointResult, RunResult
 from lab.scenarios import catalogue
 from lab.scenarios.scenario import Scenario
+from tests.support import measured
 
 PAGE = Path(__file__).parents[2] / "docs" / "scenarios.md"
-ATTEMPTS = 3  # an invalid run is repeated
+ATTEMPTS = 3  # a run that is no result, or in which not all holds, is repeated
 
 HEAD = """
 # The scenarios
@@ -61,6 +62,11 @@ def document(blocks: Mapping[str, str]) -> str:
 def extract_blocks(text: str) -> dict[str, str]:
     """The measured blocks of an existing document, by scenario name."""
     return {found[1]: found[2] for found in _MEASURED.finditer(text)}
+
+
+def kept_blocks() -> dict[str, str]:
+    """The measured blocks of the kept results, by scenario name."""
+    return {name: measured_block(*run) for name, run in measured.read().items()}
 
 
 def measured_block(result: RunResult, samples: Sequence[Sample] = ()) -> str:
@@ -189,23 +195,22 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    blocks = extract_blocks(PAGE.read_text("utf-8")) if PAGE.exists() else {}
-    names = catalogue.builtin_names() if arguments == ["all"] else arguments
-    for name in names:
-        blocks[name] = _measured(name)
-        PAGE.write_text(document(blocks), "utf-8")
-        sys.stdout.write(f"{name}: measured\n")
-    PAGE.write_text(document(blocks), "utf-8")
+    for name in catalogue.builtin_names() if arguments == ["all"] else arguments:
+        result, samples = _measure(name)
+        measured.keep(result, samples)
+        sys.stdout.write(f"{name}: {'measured' if result.valid else 'no result'}\n")
+    PAGE.write_text(document(kept_blocks()), "utf-8")
 
 
-def _measured(name: str) -> str:
+def _measure(name: str) -> tuple[RunResult, list[Sample]]:
+    """The first run in which all holds, or else the last one."""
     for _ in range(ATTEMPTS):
         with TemporaryDirectory(prefix="lab-docs-") as folder:
             result = asyncio.run(Run(catalogue.find(name), Path(folder))())
             samples = ChartData.read(result, Path(folder)).samples
-        if result.valid:
+        if result.valid and all(one.verdict == "holds" for one in result.expectations):
             break
-    return measured_block(result, samples)
+    return result, samples
 
 
 if __name__ == "__main__":
