@@ -13,10 +13,19 @@ TEXT = PAGE.read_text("utf-8") if PAGE.exists() else ""
 MEASURED = write_scenarios.extract_blocks(TEXT)
 
 
-def test_its_texts_are_those_of_the_scenario_files() -> None:
-    assert write_scenarios.document(MEASURED) == TEXT, (
+def test_it_shows_the_scenario_files_and_the_kept_results() -> None:
+    assert write_scenarios.document(write_scenarios.kept_blocks()) == TEXT, (
         "docs/scenarios.md is out of date: run make docs"
     )
+
+
+@pytest.mark.parametrize("name", catalogue.builtin_names())
+def test_a_screen_has_at_most_35_lines_and_the_answer_first(name: str) -> None:
+    screen = re.findall(r"```text\n(.*?)```", MEASURED[name], re.DOTALL)[0].splitlines()
+    assert len(screen) <= 35
+    assert max(map(len, screen)) <= 80
+    heads = [line.partition(":")[0] for line in screen[: screen.index("")]]
+    assert [head for head in heads if head in ("Better", "Price")] == ["Better", "Price"]
 
 
 @pytest.mark.parametrize("name", catalogue.builtin_names())
