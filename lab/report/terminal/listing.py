@@ -269,7 +269,7 @@ def show_design(
     )
     table = _table("service", "calls", "publishes", "consumes")
     for owner in owners:
-        texts = (owner.calls, owner.publishes, owner.consumes)
+        texts = (owner.asks, owner.tells, owner.hears)
         shown = ("-" if text in _NO_ONE else text for text in texts)
         table.add_row(styled(owner.service, "bold"), *map(styled, shown))
     console.print(table)

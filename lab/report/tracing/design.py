@@ -38,9 +38,9 @@ class Responsibility:
 
     service: str
     owns: str
-    calls: str
-    publishes: str
-    consumes: str
+    asks: str
+    tells: str
+    hears: str
     database: bool
 
 
@@ -65,9 +65,9 @@ def responsibilities(arrangement: str) -> list[Responsibility]:
             Responsibility(
                 service=name,
                 owns=owns.partition(":")[2].strip().rstrip("."),
-                calls=heads.get("Calls", "").strip(),
-                publishes=heads.get("Publishes", "").strip(),
-                consumes=heads.get("Consumes", "").strip(),
+                asks=heads.get("Calls", "").strip(),
+                tells=heads.get("Publishes", "").strip(),
+                hears=heads.get("Consumes", "").strip(),
                 database=bool(module.service.schema),
             )
         )
