@@ -310,11 +310,10 @@ class LogServer:
         with suppress(DiskFailed):
             while not self._closing and position + 1 >= self._first:
                 if lines:
-                    self.moments.note_delivery(
-                        reader, position + 1, position + len(lines), time.time()
-                    )
+                    first, sent_s = position + 1, time.time()
                     position += len(lines)
-                    await stream.write(b"\n".join(lines) + b"\n")
+                    await stream.write(b"\n".join(lines) + b"\n")  # raises if the reader has gone
+                    self.moments.note_delivery(reader, first, position, sent_s)
                 elif follow:
                     position = await self._stay_live(reader, request, position)
                 else:
