@@ -27,6 +27,14 @@ LONGEST_FIRST = (
 
 
 @pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Import the lab as it is. Its pytest plugin makes pytest rewrite all of it, and CPython 3.11
+    can't build two syntax trees at once (gh-106905): an import in the middle of a test failed."""
+    hook = config.pluginmanager.rewrite_hook
+    hook._must_rewrite.discard("lab")  # type: ignore[attr-defined]
+    hook._marked_for_rewrite_cache.clear()  # type: ignore[attr-defined]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(LONGEST_FIRST)}
     last = len(places)
