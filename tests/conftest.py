@@ -61,6 +61,22 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+crashed: set[str] = set()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str) -> None:
+    crashed.add(crashitem)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Keep a test whose worker crashed among those that failed: xdist has run it again, and its
+    second result replaced the first."""
+    if last_failed := session.config.pluginmanager.get_plugin("lfplugin"):
+        last_failed.lastfailed.update(dict.fromkeys(crashed, True))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the state that runs save about this machine in a temporary folder."""

@@ -151,7 +151,7 @@ class Store:
         self.source = source
         self._lock = threading.Lock()
         self._readers = threading.local()
-        self._open_connections: list[sqlite3.Connection] = []
+        self._open_connections: list[tuple[sqlite3.Connection, threading.Lock]] = []
         self._acknowledged: list[tuple[int, int]] = []
         self.on_outbox_append: Callable[[], None] = lambda: None
         self.publish_directly: Callable[[Sequence[str]], None] | None = None
@@ -160,7 +160,7 @@ class Store:
         self._lock_file = self._open_file(path)
         try:
             self._lock_for_this_process()
-            self._writer = self._connect()
+            self._writer = self._connect(self._lock)
             # Two commits, not one for each table: nine services start at once on one disk.
             self._writer.executescript(f"BEGIN IMMEDIATE; {_OWN_TABLES}")
             self._check_owner(source)  # before `schema` adds tables to another's file
@@ -212,7 +212,7 @@ class Store:
                 "another's database. Ask its owner, or keep a copy of your own."
             )
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, lock: threading.Lock) -> sqlite3.Connection:
         connection = self._open_connection()
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
@@ -221,7 +221,7 @@ class Store:
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         # macOS: a plain fsync stops at the disk's cache.
         connection.execute("PRAGMA fullfsync = ON")
-        self._open_connections.append(connection)
+        self._open_connections.append((connection, lock))
         return connection
 
     def _open_connection(self) -> sqlite3.Connection:
@@ -261,9 +261,11 @@ class Store:
         reader = getattr(self._readers, "connection", None)
         if reader is None:
             self._check_file()  # SQLite would create an empty one
-            reader = self._readers.connection = self._connect()
+            self._readers.lock = threading.Lock()
+            reader = self._readers.connection = self._connect(self._readers.lock)
             reader.execute("PRAGMA query_only = ON")
-        result: list[Row] = reader.execute(sql, values).fetchall()
+        with self._readers.lock:
+            result: list[Row] = reader.execute(sql, values).fetchall()
         return result
 
     def newest_ids(self) -> list[str]:
@@ -334,8 +336,10 @@ class Store:
         self._acknowledged.extend(list(zip(numbers, sequences, strict=True)))
 
     def close(self) -> None:
-        for connection in reversed(self._open_connections):  # the writer last: it checkpoints
-            connection.close()
+        """Close all connections, each once its thread has ended its statement or transaction."""
+        for connection, lock in reversed(self._open_connections):  # the writer last: it checkpoints
+            with lock:  # sqlite3 crashes when a connection in use is closed
+                connection.close()
         self._lock_file.close()
 
 

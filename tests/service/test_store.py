@@ -157,7 +157,7 @@ def test_every_connection_writes_through_to_the_disk(store: Store) -> None:
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         store.rows("INSERT INTO notes VALUES ('sneaked in')")
     assert len(store._open_connections) == 2  # the writer, and this thread's reader
-    for connection in store._open_connections:
+    for connection, _ in store._open_connections:
         assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
         assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
         assert connection.execute("PRAGMA fullfsync").fetchone()[0] == 1
@@ -300,3 +300,24 @@ def test_a_database_removed_while_it_is_open_takes_nothing(
     path.with_name("elsewhere.db").replace(path)
     write(store, "three")
     assert notes(store) == ["one", "three"]
+
+
+def test_a_store_is_closed_after_the_transaction_that_another_thread_has_begun(path: Path) -> None:
+    store = Store(path, SCHEMA, SOURCE)
+    begun, finish = threading.Event(), threading.Event()
+
+    def write_slowly() -> None:
+        with store.transaction() as change:
+            begun.set()
+            finish.wait(PATIENCE_S)
+            change.execute("INSERT INTO notes VALUES ('written')")
+
+    with ThreadPoolExecutor(2) as threads:
+        writing = threads.submit(write_slowly)
+        assert begun.wait(PATIENCE_S)
+        closing_store = threads.submit(store.close)
+        finish.set()
+        writing.result(PATIENCE_S)
+        closing_store.result(PATIENCE_S)
+    with closing(Store(path, SCHEMA, SOURCE)) as again:
+        assert notes(again) == ["written"]
