@@ -200,8 +200,10 @@ def _top_line(
         parts[0] = figures[min(first, default=0)]
         if len(names) - len(first) > 2:
             parts[1:] = [f"the others {figure}" for is_other, figure in groups if is_other]
-    head = ", ".join(names[index] for index in sorted(first)) + verb if first else otherwise
-    return f"{head}. {row.label}: {'; '.join(parts)}{_factor(row, figures, first)}"
+    shown = f"{row.label}: {'; '.join(parts)}{_factor(row, figures, first)}"
+    if first:
+        return f"{', '.join(names[index] for index in sorted(first))}{verb}. {shown}"
+    return f"{otherwise}. {shown}" if len(names) == 1 else f"{otherwise} ({shown})"
 
 
 def _factor(row: AnswerRow, figures: Sequence[str], first: frozenset[int]) -> str:
@@ -387,7 +389,11 @@ def _faults_in_words(result: RunResult) -> str:
         if window.kind == SURGE:
             parts[f"more requests arrive {length}"] = None
             continue
-        settings = ", ".join(_setting(name, value) for name, value in window.settings.items())
+        settings = ", ".join(
+            _setting(name, value)
+            for name, value in window.settings.items()
+            if name != "per_event"  # the doses, at the end of the screen, say what each side met
+        )
         if len(result.variants) == 2 and len(window.variants) == 1:
             length = f"in {window.variants[0]} {length}"
         parts[

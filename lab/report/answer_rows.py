@@ -10,6 +10,7 @@ of an answer share one confidence of 95 % (Bonferroni).
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from statistics import NormalDist
 
 from lab.experiment.shares import share_difference
@@ -239,7 +240,7 @@ class RowBuilder:
                 (failed + (of.failed if of else 0), sent + (of.sent if of else 0))
                 for (failed, sent), of in zip(failures, found, strict=True)
             ]
-            if any(of is not None and (of.success or 0.0) < GOOD_SHARE for of in found):
+            if any(_is_below(of, GOOD_SHARE) for of in found):
                 row = self._success_row(phase, endpoint, found)
                 shown_success = True
             else:
@@ -265,7 +266,10 @@ class RowBuilder:
             if of is None:
                 cells.append(AnswerCell(UNKNOWN))
                 continue
-            share = of.success or 0.0
+            share = of.success
+            if share is None:
+                cells.append(AnswerCell(UNKNOWN))
+                continue
             text = short = formatting.success(share)
             if of.ok:
                 text += f"  {milliseconds(of.latency_ms.p50)}"
@@ -278,7 +282,7 @@ class RowBuilder:
 
         def compare(first: int, second: int) -> float | None:
             one, other = found[first], found[second]
-            if one is None or other is None:
+            if not one or not other or one.success is None or other.success is None:
                 return None
             ends = [
                 share_difference(hits, one.sent, other_hits, other.sent, self._confidence())
@@ -415,6 +419,8 @@ class RowBuilder:
             for index in known
         }
         best = frozenset(index for index in known if wins[index] and not losses[index])
+        losing = frozenset(index for index in known if losses[index])
+        best |= frozenset(self._as_good(cells, best, losing))
         worst = frozenset(index for index in known if losses[index] and not wins[index])
         if best:
             words = self._names(best)
@@ -425,8 +431,21 @@ class RowBuilder:
             words = "both fail" if len(known) == 2 else "all fail"
         else:
             words = UNCLEAR if any(sign is None for sign in signs.values()) else SAME
-        losing = frozenset(index for index in known if losses[index])
         return AnswerRow(label, unit, tuple(cells), words, best, worst, losing)
+
+    @staticmethod
+    def _as_good(
+        cells: Sequence[AnswerCell], best: frozenset[int], losing: frozenset[int]
+    ) -> Iterator[int]:
+        """The variants that lose to no other, with a figure as good as that of one of the best: of
+        two figures, the worse one must not be the only one that is marked."""
+        values = [cell.value for cell in cells]
+        for index, mark, limit in product(set(range(len(cells))) - losing, best, losing):
+            one, best_one, beaten = values[index], values[mark], values[limit]
+            if one is None or best_one is None or beaten is None or best_one == beaten:
+                continue
+            if (one <= best_one) if best_one < beaten else (one >= best_one):
+                yield index
 
     def _names(self, indexes: Iterable[int]) -> str:
         names = [variant.name for variant in self._variants]
@@ -634,7 +653,7 @@ class RowBuilder:
         for endpoint in self._endpoints:
             found = [self._of(one, "after", endpoint) for one in self._variants]
             row = self._success_row("after", endpoint, found)
-            if any(of is not None and (of.success or 0.0) < STILL_FAILING for of in found):
+            if any(_is_below(of, STILL_FAILING) for of in found):
                 yield replace(row, alone=f"{row.label}, afterwards")
 
     def _count_row(self, label: str, cells: Sequence[AnswerCell]) -> AnswerRow:
@@ -647,6 +666,11 @@ class RowBuilder:
             return 0.0 if bool(one) == bool(other) else 1.0 if one else -1.0
 
         return self._judged(label, "", cells, self._if_proved("data", compare))
+
+
+def _is_below(of: EndpointResult | None, share: float) -> bool:
+    """Whether fewer requests than this share succeeded; not where the model refused the figure."""
+    return of is not None and of.success is not None and of.success < share
 
 
 def _seen(of: EndpointResult | None) -> tuple[int, int]:

@@ -1,6 +1,6 @@
-"""Formats figures for reports: few digits, and a success rate is never rounded up.
+"""Formats figures for reports: few digits, and a share is never rounded to all or to none.
 
-99.96 % is not shown as 100 %, and a missing measurement is `-`, not 0. `TextFormat` knows what the
+99.96 % is shown as 99.9 %, and a missing measurement is `-`, not 0. `TextFormat` knows what the
 output can show. If the output has no box drawing and no ticks, ASCII signs replace them; no meaning
 depends on a glyph or a colour alone.
 """
@@ -54,12 +54,12 @@ class TextFormat:
 
 
 def success(share: float | None) -> str:
-    """A share from 0 to 1 as a percentage, truncated and never rounded up: 0.9996 is `99.9 %`."""
+    """A share from 0 to 1 as a percentage; only 1 is `100 %`, and 0.9996 is `99.9 %`."""
     if share is None:
         return NONE
     if share in (0, 1):
         return f"{share:.0%}".replace("%", " %")
-    tenths = math.floor(share * 1_000 + 1e-9)
+    tenths = min(round(share * 1_000), 999)
     return f"{tenths / 10:.1f} %" if tenths else "<0.1 %"
 
 

@@ -81,7 +81,7 @@ def simulated_note(result: RunResult) -> str:
     )
 
 
-SHARED_CORES = "The variants shared the cores: each one's work slows the others."
+SHARED_CORES = "The variants shared the cores: alone, each would be a little faster."
 
 
 def run_count(result: RunResult) -> Iterator[Line]:

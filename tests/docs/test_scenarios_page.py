@@ -6,7 +6,7 @@ import pytest
 
 from lab.scenarios import catalogue
 from tests.docs import write_scenarios
-from tests.docs.write_scenarios import PAGE
+from tests.docs.write_scenarios import PAGE, README
 from tests.support import kept_runs
 
 TEXT = PAGE.read_text("utf-8") if PAGE.exists() else ""
@@ -17,6 +17,12 @@ def test_it_shows_the_scenario_files_and_the_kept_results() -> None:
     assert write_scenarios.document(write_scenarios.kept_blocks()) == TEXT, (
         "docs/scenarios.md is out of date: run make docs"
     )
+
+
+def test_the_readme_shows_a_kept_screen() -> None:
+    text = README.read_text("utf-8")
+    assert "A DOWNED SERVICE" in text
+    assert write_scenarios.readme(text) == text, "README.md is out of date: run make docs"
 
 
 @pytest.mark.parametrize("name", catalogue.builtin_names())

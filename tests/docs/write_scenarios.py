@@ -1,4 +1,4 @@
-"""Rewrites docs/scenarios.md: `make docs`, or `python -m tests.docs.write_scenarios [NAME …]`.
+"""Rewrites docs/scenarios.md and the screen in the README: `make docs [ONLY="NAME …"]`.
 
 The page has a chapter for each scenario, with the texts of its file. The tables are measured: the
 named scenarios (or `all`) are run, and their results are kept (`tests.support.measured`); the page
@@ -28,7 +28,9 @@ from lab.scenarios import catalogue
 from lab.scenarios.scenario import Scenario
 from tests.support import measured
 
-PAGE = Path(__file__).parents[2] / "docs" / "scenarios.md"
+ROOT = Path(__file__).parents[2]
+PAGE, README = ROOT / "docs" / "scenarios.md", ROOT / "README.md"
+README_RUN = "downed-service"
 ATTEMPTS = 3  # a run that is no result, or in which not all holds, is repeated
 
 HEAD = """
@@ -62,6 +64,12 @@ def document(blocks: Mapping[str, str]) -> str:
 def extract_blocks(text: str) -> dict[str, str]:
     """The measured blocks of an existing document, by scenario name."""
     return {found[1]: found[2] for found in _MEASURED.finditer(text)}
+
+
+def readme(text: str) -> str:
+    """The README with the kept screen of one run in place of the one that it shows."""
+    screen = _screen(*measured.read()[README_RUN]).removeprefix("```text\n")
+    return re.sub(r"(?<=```\n)A DOWNED SERVICE.*?\n```", lambda _: screen, text, flags=re.DOTALL)
 
 
 def kept_blocks() -> dict[str, str]:
@@ -200,6 +208,7 @@ def main(arguments: list[str]) -> None:
         measured.keep(result, samples)
         sys.stdout.write(f"{name}: {'measured' if result.valid else 'no result'}\n")
     PAGE.write_text(document(kept_blocks()), "utf-8")
+    README.write_text(readme(README.read_text("utf-8")), "utf-8")
 
 
 def _measure(name: str) -> tuple[RunResult, list[Sample]]:

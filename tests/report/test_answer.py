@@ -160,6 +160,25 @@ def test_the_best_of_three_is_named() -> None:
     assert row.better == "two, three"
 
 
+def test_the_better_of_two_figures_is_marked_as_well_if_nothing_beats_it() -> None:
+    names = {"one": 1.9, "two": 4.2, "three": 1.5, "four": 3.0}
+    proved = difference(1.9 / 4.2, 0.4, 0.5, "faster", variant="one", against="two")
+    result = run_of(
+        *(variant(name, {"read_feed": endpoint(9, 9, p50)}) for name, p50 in names.items()),
+        differences=[proved],
+    )
+    assert row_of(result, "read the feed").best == {0, 2}
+
+
+def test_a_share_that_the_model_refused_is_not_zero() -> None:
+    known = endpoint(1, 9, errors={"http_503": 8})
+    refused = known.model_copy(update={"success": None})
+    result = run_of(variant(CHAIN, {"read_feed": known}), variant(BUS, {"read_feed": refused}))
+    row = row_of(result, "read the feed")
+    assert [cell.text for cell in row.cells] == ["11.1 %  3.0 ms", "–"]
+    assert not row.best
+
+
 # ── Rows
 
 
@@ -461,7 +480,7 @@ STALE_BUS = run_of(
             line("*.read_feed.stale"),
             (
                 "async-bus. It: 100 %; sync-chain 0 %",
-                "none shown. It: sync-chain –; async-bus 80.0 %",
+                "none shown (It: sync-chain –; async-bus 80.0 %)",
             ),
         ),
         (
@@ -499,7 +518,7 @@ def test_without_a_named_figure_the_first_row_that_shows_it_is_taken() -> None:
 def test_no_difference_names_no_variant() -> None:
     same = run_of(*(variant(name, {"read_feed": endpoint(9, 9)}) for name in (CHAIN, BUS)))
     better, _ = top_lines(same, better=line("during.read_feed.p50"))
-    assert better == "no difference shown. It: sync-chain, async-bus 3.0 ms"
+    assert better == "no difference shown (It: sync-chain, async-bus 3.0 ms)"
 
 
 def test_a_single_reading_is_compared_where_an_expectation_compares_it() -> None:
@@ -511,7 +530,7 @@ def test_a_single_reading_is_compared_where_an_expectation_compares_it() -> None
             (BUS, LatencySummary(p50=3.0, p95=9.0)),
         )
     )
-    for verdict, words in (("holds", "async-bus."), ("fails", "no difference shown.")):
+    for verdict, words in (("holds", "async-bus."), ("fails", "no difference shown")):
         judged = Expectation.model_validate({"says": "So.", "verdict": verdict, "values": values})
         better, _ = top_lines(
             run_of(slow, quick, expectations=[judged]), better=line("during.read_feed.p95")

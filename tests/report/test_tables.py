@@ -290,7 +290,14 @@ def test_several_runs_are_summed_up_a_line_each() -> None:
 
 
 def test_figures_have_few_digits_and_shares_round_down() -> None:
-    shares = {1.0: "100 %", 0.9996: "99.9 %", 0.983: "98.3 %", 0.29: "29.0 %", 0.0001: "<0.1 %"}
+    shares = {
+        1.0: "100 %",
+        0.9996: "99.9 %",
+        0.983: "98.3 %",
+        7 / 52: "13.5 %",
+        0.29: "29.0 %",
+        0.0001: "<0.1 %",
+    }
     shares |= {0.0: "0 %"}
     assert {share: formatting.success(share) for share in shares} == shares
     times = {0.34: "0.3", 9.96: "10", 312.4: "312", 120_000.0: "120s"}

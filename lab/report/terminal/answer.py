@@ -8,7 +8,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import ceil, floor
+from math import ceil
 
 from rich.console import Console
 from rich.text import Text
@@ -299,10 +299,12 @@ def _matrix_lines(
 
 
 def _percent(share: float | None) -> str:
-    """A share in five characters, never rounded up."""
+    """A share in five characters; only 1 is `100 %`."""
     if share is None:
         return formatting.NONE
-    return f"{floor(100 * share + 1e-9)} %" if share >= 0.01 or not share else "<1 %"
+    if share in (0, 1):
+        return f"{100 * share:.0f} %"
+    return f"{min(round(100 * share), 99)} %" if share >= 0.01 else "<1 %"
 
 
 # ── Strip
