@@ -20,6 +20,7 @@ these.
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from math import inf
 from types import MappingProxyType
 from typing import NamedTuple
@@ -121,6 +122,16 @@ def _end_s(sample: Sample) -> float:
 
 def _takes_s(sample: Sample) -> float:
     return _end_s(sample) - _sent_s(sample)
+
+
+def _last_before(by_end: Sequence[Sample], stall: Stall) -> Sequence[Sample]:
+    place = bisect_right(by_end, stall.from_s, key=_end_s)
+    return by_end[max(0, place - FEEDS_TO_SEE) : place]
+
+
+def _first_after(by_sent: Sequence[Sample], stall: Stall) -> Sequence[Sample]:
+    place = bisect_left(by_sent, stall.until_s, key=_sent_s)
+    return by_sent[place : place + FEEDS_TO_SEE]
 
 
 def _overlap_s(from_s: float, until_s: float, stalls: Sequence[Stall]) -> float:
@@ -247,30 +258,54 @@ class _Bounding:
         self._edges_s = sorted(edges)
         feeds: dict[str, list[Sample]] = {}
         for sample in samples:
-            if sample.endpoint == "read_feed" and sample.ok:
+            if sample.endpoint == "read_feed" and not sample.dropped:
                 feeds.setdefault(sample.variant, []).append(sample)
-        self._seen_stalls = {variant: self._until_seen(own) for variant, own in feeds.items()}
+        self._seen = {variant: self._until_seen(own) for variant, own in feeds.items()}
+        self._latest_seen_s = {
+            variant: list(accumulate((one.until_s for one in seen), max))
+            for variant, seen in self._seen.items()
+        }
 
     def _until_seen(self, feeds: Sequence[Sample]) -> list[Stall]:
-        """The stalls, each longer by the time until a feed could show what had become visible.
+        """Each stall, longer by the time until a feed could show what had become visible in it.
 
         The probe asks for one feed after another, so a stall delays what it sees by the stall
-        itself; by more only where a feed takes longer after the stall than before.
+        itself; by more only where a feed takes longer after the stall than before. Where all feeds
+        around the stall fail, one in the stall would have shown nothing either.
         """
-        by_end = sorted(feeds, key=_end_s)
-        by_sent = sorted(feeds, key=_sent_s)
+        tried_end = sorted(feeds, key=_end_s)
+        tried_sent = sorted(feeds, key=_sent_s)
+        by_end = [one for one in tried_end if one.ok]
+        by_sent = [one for one in tried_sent if one.ok]
         seen: list[Stall] = []
-        for from_s, until_s in self._stalls:
-            place = bisect_left(by_sent, until_s, key=_sent_s)
-            later = by_sent[place : place + FEEDS_TO_SEE]
-            place = bisect_right(by_end, from_s, key=_end_s)
-            earlier = by_end[max(0, place - FEEDS_TO_SEE) : place]
+        for stall in self._stalls:
+            around = [*_last_before(tried_end, stall), *_first_after(tried_sent, stall)]
+            if len(around) == 2 * FEEDS_TO_SEE and not any(one.ok for one in around):
+                seen.append(stall)
+                continue
+            later, earlier = _first_after(by_sent, stall), _last_before(by_end, stall)
             seen_s = _end_s(later[0]) if later else inf
-            if later and _sent_s(later[0]) <= until_s + PROBED_AGAIN_S:
+            if later and _sent_s(later[0]) <= stall.until_s + PROBED_AGAIN_S:
                 quickest_s = min(map(_takes_s, earlier), default=0.0)
-                seen_s = until_s + max(0.0, max(map(_takes_s, later)) - quickest_s)
-            seen.append(Stall(from_s, seen_s))
-        return _merged(seen)
+                slower_s = max(0.0, max(map(_takes_s, later)) - quickest_s)
+                seen_s = stall.until_s + slower_s
+            seen.append(Stall(stall.from_s, seen_s))
+        return seen
+
+    def _unseen_s(self, variant: str, from_s: float, shown_s: float) -> float:
+        """For how much of the time before a write was seen the generator kept it from being seen:
+        all stalls, and after the last of them the time until a feed could show it. After an earlier
+        one, a feed has not shown it."""
+        seen = self._seen.get(variant, self._stalls)
+        latest_s = self._latest_seen_s.get(variant, [one.until_s for one in seen])
+        last = bisect_left(latest_s, shown_s - PROBED_AGAIN_S)
+        if last == len(seen):
+            return _overlap_s(from_s, shown_s, self._stalls)
+        split_s = min(max(from_s, seen[last].from_s), shown_s)
+        late = seen[last : bisect_left(seen, shown_s, key=lambda one: one.from_s)]
+        return _overlap_s(from_s, split_s, self._stalls) + _overlap_s(
+            split_s, shown_s, _merged(late)
+        )
 
     def bound(self, sample: Sample) -> BoundedSample:
         """Find the shortest latencies of a request, and whether its outcome and phase are known."""
@@ -283,8 +318,8 @@ class _Bounding:
             low_ms = max(_NO_TIME_MS, low_ms - 1_000 * (starts_s - sample.intended_s + stalled_s))
         if visible_low_ms is not None:
             shown_s = sample.intended_s + visible_low_ms / 1_000
-            seen_in = self._seen_stalls.get(sample.variant, self._stalls)
-            unseen_s = starts_s - sample.intended_s + _overlap_s(starts_s, shown_s, seen_in)
+            unseen_s = self._unseen_s(sample.variant, starts_s, shown_s)
+            unseen_s += starts_s - sample.intended_s
             visible_low_ms = max(_NO_TIME_MS, visible_low_ms - 1_000 * unseen_s)
         phases = dict.fromkeys([sample.phase])
         known = not sample.dropped

@@ -20,6 +20,7 @@ from lab.experiment.evaluate import (
 from lab.experiment.lateness import bounded_samples
 from lab.experiment.predictions import judge_predictions
 from lab.load.metrics import LATE_AFTER_MS
+from lab.load.samples import Sample
 from lab.results.expressions import evaluate
 from lab.results.paths import lookup, lookup_bounds
 from lab.results.result import Difference, LatencySummary, NoiseFloor, RunResult
@@ -197,6 +198,20 @@ def test_a_prediction_is_judged_only_if_both_ends_agree() -> None:
         assert found.agrees is agrees
         assert bool(found.reason) is (agrees is None)
         assert found.measured is not None
+
+
+@pytest.mark.parametrize("is_down", [True, False])
+def test_a_short_stall_takes_only_itself_from_a_long_wait(is_down: bool) -> None:
+    feeds = [
+        Sample("one", "during", "read_feed", at_s, 0.0, 60.0 + 30 * (place % 3), 200, ok=ok)
+        for place, at_s in enumerate(number / 10 for number in range(90))
+        for ok in [not is_down or not 3 < at_s < 7]
+    ]
+    write = Sample("one", "during", "create_post", 4.0, 0.0, 5.0, 201, ok=True, visible_ms=3_100.0)
+    stalls = [(4.5, 4.52), (5.0, 5.02)]
+    timeline = World(0, "down").timeline
+    *_, found = bounded_samples([*feeds, write], timeline, 1_000 * TIMEOUT_S, noted=stalls)
+    assert found.visible_low_ms == pytest.approx(3_060.0)
 
 
 def scenario(claims: Sequence[str], steady: Sequence[str] = ()) -> Scenario:
