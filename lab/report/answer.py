@@ -18,6 +18,7 @@ from lab.report import formatting
 from lab.report.answer_rows import (
     ACTIONS,
     CALM_PHASES,
+    UNCLEAR,
     AnswerMatrix,
     AnswerRow,
     AnswerSection,
@@ -145,7 +146,7 @@ def build_answer(result: RunResult, samples: Sequence[Sample] = ()) -> Answer:
 def _top_lines(rows: RowBuilder, sections: Sequence[AnswerSection]) -> tuple[str, str]:
     """Which variant is better off, and what that costs it: each the line that the scenario names,
     or the first row of the table that shows it. A variant that is better off pays; if there is
-    none, the worst one does."""
+    none, the worst one does. A named price that may be large is shown even if it is not certain."""
     names = [one.name for one in rows.result.variants]
     table = list(_rows_by_name(rows.matrix(), sections))
     better, price = (
@@ -158,14 +159,28 @@ def _top_lines(rows: RowBuilder, sections: Sequence[AnswerSection]) -> tuple[str
     def payers(row: AnswerRow) -> frozenset[int]:
         return row.losing & winners if winners else row.worst
 
-    cost = next((row for row in (price, *table) if row and payers(row)), None)
+    is_open = price is not None and not payers(price) and _may_be_large(price, winners)
+    priced = (row for row in (price, *table) if row and payers(row))
+    cost = price if is_open else next(priced, price)
     paying = payers(cost) if cost else frozenset()
     verb = " pays" if len(paying) == 1 else " pay"
     alone = f"only {names[0]} ran" if len(names) == 1 else ""
     return (
         _top_line(alone or "no difference shown", gain or better, names, winners),
-        _top_line(alone or "none shown", cost or price, names, paying, verb),
+        _top_line(alone or ("unclear" if is_open else "none shown"), cost, names, paying, verb),
     )
+
+
+LARGE = 1.5
+"""So many times as much is a difference that a reader should see, certain or not."""
+
+
+def _may_be_large(row: AnswerRow, winners: frozenset[int]) -> bool:
+    """Whether a variant that is better off may pay much, although the row can't tell."""
+    values = [cell.value for cell in row.cells]
+    known = [value for value in values if value]
+    most = max((values[index] or 0.0 for index in winners), default=0.0)
+    return row.better == UNCLEAR and len(known) == len(values) and most >= LARGE * min(known)
 
 
 def _rows_by_name(

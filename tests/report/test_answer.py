@@ -538,6 +538,24 @@ def test_a_single_reading_is_compared_where_an_expectation_compares_it() -> None
         assert better.startswith(words)
 
 
+def test_a_price_that_may_be_large_is_shown_as_unclear() -> None:
+    slow, quick = (
+        variant(name, {"read_feed": endpoint(ok, 50, p50, errors={"http_503": 50 - ok})})
+        for name, ok, p50 in ((CHAIN, 1, 3.0), (BUS, 50, 9.0))
+    )
+    result = run_of(slow, quick)
+    for name, p50 in ((CHAIN, 4.0), (BUS, 9.0)):
+        one = next(one for one in result.variants if one.name == name)
+        one.phases["during"].endpoints["create_post"] = endpoint(50, 50, p50)
+    better, price = top_lines(
+        result,
+        better=line("during.read_feed.success", "high"),
+        price=line("during.create_post.p50"),
+    )
+    assert better.startswith("async-bus. ")
+    assert price == "unclear (It: sync-chain 4.0 ms; async-bus 9.0 ms)"
+
+
 def test_a_variant_alone_is_not_called_better() -> None:
     alone = variant(BUS, {"read_feed": endpoint(9, 9)})
     lines = screen(build_answer(run_of(alone, answer=AnswerTexts(better=line("memory_mib")))))
