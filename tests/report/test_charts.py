@@ -212,7 +212,7 @@ def test_many_phases_are_drawn_as_a_matrix_without_quantiles(raw: ChartData) -> 
     found = charts_by_name(result_with_phases(*phases), raw)
     assert "latency-quantiles" not in found
     shown = texts(found["blast-radius"])
-    assert {*phases, "before", "after", "66.6 %"} & set(shown) >= {*phases, "before", "after"}
+    assert {*phases, "before", "after", "66.7 %"} & set(shown) >= {*phases, "before", "after"}
     assert shown.count("-") == 3  # the chain has no bus
 
 

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lab.commands.app import app
+from lab.report import formatting
 from lab.report.answer import build_answer
 from lab.report.charts import ChartData
 from lab.report.html import notebook, page
@@ -99,7 +100,7 @@ def test_a_page_has_the_order_of_a_lab_report(text: str) -> None:
     ):
         assert sentence in page_text, sentence
     feed = result(samples()).variants[0].phases["during"].endpoints["read_feed"]
-    figures = (feed.sent, f"{feed.latency_ms.p50:.0f}", f"{int(1000 * (feed.success or 0)) / 10} %")
+    figures = (feed.sent, f"{feed.latency_ms.p50:.0f}", formatting.success(feed.success))
     assert set(map(str, figures)) <= set(Elements(text).text)
 
 
