@@ -427,7 +427,7 @@ class RowBuilder:
             if ratio and len(known) == 2 and all(cells[index].value for index in known):
                 values = sorted(cells[index].value or 0.0 for index in known)
                 words += f" {times(values[1] / values[0])}"
-        elif all(cells[index].bad for index in known):
+        elif all(_fails(cells[index]) for index in known):
             words = "both fail" if len(known) == 2 else "all fail"
         else:
             words = UNCLEAR if any(sign is None for sign in signs.values()) else SAME
@@ -666,6 +666,11 @@ class RowBuilder:
             return 0.0 if bool(one) == bool(other) else 1.0 if one else -1.0
 
         return self._judged(label, "", cells, self._if_proved("data", compare))
+
+
+def _fails(cell: AnswerCell) -> bool:
+    """Whether a bad figure means that it hardly works: not if most of the requests succeed."""
+    return cell.bad and not 0.5 <= (cell.value or 0.0) < 1
 
 
 def _is_below(of: EndpointResult | None, share: float) -> bool:

@@ -160,6 +160,13 @@ def test_the_best_of_three_is_named() -> None:
     assert row.better == "two, three"
 
 
+@pytest.mark.parametrize(("ok", "words"), [(2, "both fail"), (6, "unclear")])
+def test_both_fail_only_if_most_requests_fail(ok: int, words: str) -> None:
+    failing = endpoint(ok, 9, errors={"http_503": 9 - ok})
+    result = run_of(*(variant(name, {"read_feed": failing}) for name in (CHAIN, BUS)))
+    assert row_of(result, "read the feed").better == words
+
+
 def test_the_better_of_two_figures_is_marked_as_well_if_nothing_beats_it() -> None:
     names = {"one": 1.9, "two": 4.2, "three": 1.5, "four": 3.0}
     proved = difference(1.9 / 4.2, 0.4, 0.5, "faster", variant="one", against="two")
